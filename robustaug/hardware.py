@@ -1,0 +1,94 @@
+"""What the machine is, and which precision is fast on it."""
+
+import os
+import platform
+import sys
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+import torch
+
+from robustaug.errors import RobustAugError
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def default_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether the device has matrix units for bfloat16: CUDA of compute capability 8 or later, or AMX on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    if device.type == "cpu":
+        is_supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
+        return bool(is_supported is not None and is_supported())
+    return False
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
+    """The dtype of convolutions and matrix products; ``auto`` takes bfloat16 only where it is fast.
+
+    Raises:
+        RobustAugError: an unknown name.
+    """
+    match precision:
+        case "auto":
+            return torch.bfloat16 if has_fast_bfloat16(device) else torch.float32
+        case "float32":
+            return torch.float32
+        case "bfloat16":
+            return torch.bfloat16
+    raise RobustAugError(f"precision {precision!r} is unknown; use auto, float32 or bfloat16")
+
+
+def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager[Any]:
+    """Run convolutions and matrix products in ``dtype``; nothing changes for float32."""
+    if dtype == torch.float32:
+        return nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Processor, cores, memory, accelerator and fast precision, for reports."""
+    device = default_device()
+    return {
+        "processor": _processor_name(),
+        "threads": torch.get_num_threads(),
+        "memory_gib": round(total_memory() / 2**30, 1),
+        "accelerator": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "fast_bfloat16": has_fast_bfloat16(device),
+        "system": f"{platform.system()} {platform.machine()}",
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of this library and of what it computes with."""
+    found = {"python": platform.python_version()}
+    for package in ("robustaug", "torch", "torchvision", "numpy", "scipy", "safetensors"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def total_memory() -> int:
+    """Bytes of main memory."""
+    if sys.platform == "win32":
+        return 8 * 2**30  # no portable way in the standard library; a cautious guess
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _processor_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:  # noqa: PTH123
+            for line in file:
+                if line.startswith("model name"):
+                    return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -1,0 +1,45 @@
+"""Progress bars with a rate and an estimate, on a terminal only."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+
+class Advance(Protocol):
+    """Report finished items; ``note`` replaces the text behind the bar."""
+
+    def __call__(self, count: int = 1, note: str | None = None) -> None: ...
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{speed:.1f}/s", style="cyan")
+
+
+@contextmanager
+def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Advance]:
+    """A bar on standard error while the block runs; quiet when that is not a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(title, total=total, completed=done, note="")
+
+        def advance(count: int = 1, note: str | None = None) -> None:
+            if note is None:
+                progress.update(task, advance=count)
+            else:
+                progress.update(task, advance=count, note=note)
+
+        yield advance
