@@ -30,9 +30,7 @@ def writing(path: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     except OSError as error:
-        raise RobustAugError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another output folder"
-        ) from error
+        raise _unwritable(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -67,7 +65,7 @@ def append_jsonl(path: Path, row: Mapping[str, Any]) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row, allow_nan=False, ensure_ascii=False) + "\n")
     except OSError as error:
-        raise RobustAugError(f"cannot write {path}: {error.strerror or error}; free space or choose another output folder") from error
+        raise _unwritable(path, error) from error
 
 
 def read_json(path: Path) -> Any:
@@ -122,11 +120,17 @@ def output_folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"")
     except OSError as error:
-        raise RobustAugError(f"cannot write to {path}: {error.strerror or error}; choose another output folder") from error
+        raise RobustAugError(
+            f"cannot write to {path}: {error.strerror or error}; choose another output folder"
+        ) from error
     finally:
         if path.is_dir():
             probe.unlink(missing_ok=True)
     return path
+
+
+def _unwritable(path: Path, error: OSError) -> RobustAugError:
+    return RobustAugError(f"cannot write {path}: {error.strerror or error}; free space or choose another output folder")
 
 
 def _umask() -> int:

@@ -12,7 +12,8 @@ from rich.text import Text
 class Advance(Protocol):
     """Report finished items; ``note`` replaces the text behind the bar."""
 
-    def __call__(self, count: int = 1, note: str | None = None) -> None: ...
+    def __call__(self, count: int = 1, note: str | None = None) -> None:
+        """Add ``count`` finished items."""
 
 
 class _Rate(ProgressColumn):
