@@ -1,0 +1,333 @@
+"""The report's charts, drawn with matplotlib's object-oriented API: no global state, byte-repeatable files."""
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from robustaug.evaluation.report.run_folder import RunFolder
+from robustaug.evaluation.report.wording import (
+    arm_looks,
+    eps_number,
+    eps_text,
+    metric_names,
+    metric_title,
+    percent,
+    shortened,
+)
+from robustaug.files import writing
+
+INK, MUTED, RULE, PAPER = "#1b1f24", "#646d78", "#dfe3e8", "#ffffff"
+
+MAX_CLASSES = 50  # rows that a reader can follow in one chart
+_MAX_POINTS = 200  # of a training curve; more are averaged
+_WIDTH = 7.4  # inches
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "robustaug",
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib, so the layout is the same everywhere
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called "$5"
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A chart's file name (without suffix) and how to draw it; ``draw`` gives None where nothing was measured."""
+
+    name: str
+    draw: Callable[[RunFolder], Figure | None]
+    png: bool = False
+
+
+def draw_figures(run: RunFolder, folder: Path) -> list[str]:
+    """Write every chart that the run has numbers for as ``NAME.svg``, the accuracy chart as PNG too.
+
+    Returns:
+        The names of the charts written.
+
+    Raises:
+        RobustAugError: a file cannot be written.
+    """
+    written = []
+    for drawing in DRAWINGS:
+        with chart_style():
+            figure = drawing.draw(run)
+            if figure is None:
+                continue
+            with writing(folder / f"{drawing.name}.svg") as path:
+                nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+                figure.savefig(path, format="svg", metadata=nothing)
+            if drawing.png:
+                save_png(figure, folder / f"{drawing.name}.png")
+        written.append(drawing.name)
+    return written
+
+
+@contextmanager
+def chart_style() -> Iterator[None]:
+    """The look of all charts; matplotlib's settings are as before afterwards."""
+    fonts = logging.getLogger("matplotlib.font_manager")
+    level = fonts.level
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # Class names in other scripts: the browser has the glyphs that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        fonts.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            fonts.setLevel(level)
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG at twice the usual resolution, without metadata."""
+    with writing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=180, metadata={"Software": None})
+
+
+def accuracy_by_arm(run: RunFolder) -> Figure | None:
+    """Grouped bars, one group a metric, one bar an arm, with 95% intervals and the value above."""
+    report = run.report
+    metrics, arms = metric_names(report), list(report["arms"])
+    if not metrics:
+        return None
+    looks = arm_looks(arms)
+    figure = Figure(figsize=(_WIDTH, 3.4), layout="constrained")
+    axes = figure.add_subplot()
+    width = 0.84 / len(arms)
+    size = 6.5 if len(arms) * len(metrics) <= 24 else 5
+    for number, arm in enumerate(arms):
+        offset = (number - (len(arms) - 1) / 2) * width
+        for group, name in enumerate(metrics):
+            metric = report["arms"][arm]["metrics"].get(name)
+            if metric is None:
+                continue
+            value, low, high = (100 * metric[key] for key in ("value", "low", "high"))
+            axes.bar(group + offset, value, width * 0.9, color=looks[arm].colour)
+            axes.errorbar(
+                group + offset,
+                value,
+                [[value - low], [high - value]],
+                color=INK,
+                linewidth=0.9,
+                capsize=2,
+                capthick=0.9,
+            )
+            axes.text(group + offset, high + 1.5, percent(metric["value"]), ha="center", va="bottom", fontsize=size)
+    axes.set_xticks(range(len(metrics)), [shortened(metric_title(name), 16) for name in metrics])
+    axes.tick_params(axis="x", length=0)
+    axes.grid(visible=False, axis="x")
+    _percent_axis(axes, top=109)
+    _chance_line(axes, report)
+    _arm_legend(figure, arms, patches=True)
+    return figure
+
+
+def accuracy_against_eps(run: RunFolder) -> Figure | None:
+    """Lines with 95% bands per arm, the stated eps and the accuracy of guessing marked."""
+    report = run.report
+    curves = {arm: entry["eps_curve"] for arm, entry in report["arms"].items() if entry.get("eps_curve")}
+    if not curves:
+        return None
+    looks = arm_looks(report["arms"])
+    figure = Figure(figsize=(_WIDTH, 3.5), layout="constrained")
+    axes = figure.add_subplot()
+    for arm, curve in curves.items():
+        points = sorted(curve, key=lambda point: eps_number(point["eps"]))
+        eps = [eps_number(point["eps"]) for point in points]
+        value, low, high = ([100 * point[key] for point in points] for key in ("value", "low", "high"))
+        look = looks[arm]
+        axes.fill_between(eps, low, high, color=look.colour, alpha=0.18, linewidth=0)
+        axes.plot(eps, value, color=look.colour, marker=look.marker, linestyle=look.line)
+    stated = eps_number(report["threat"]["eps"])
+    axes.axvline(stated, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.annotate(
+        f"stated eps {eps_text(report['threat']['eps'])}",
+        (stated, 1.0),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(4, -3),
+        textcoords="offset points",
+        va="top",
+        fontsize=8,
+    )
+    axes.set_xlim(left=0)
+    axes.set_xlabel(
+        f"eps ({ {'linf': 'L-infinity', 'l2': 'L2', 'l1': 'L1'}.get(report['threat']['norm'], '') } radius)"
+    )
+    _percent_axis(axes, top=105)
+    _chance_line(axes, report)
+    _arm_legend(figure, list(curves))
+    return figure
+
+
+def training_curves(run: RunFolder) -> Figure | None:
+    """Training loss, and validation accuracy (clean filled, under attack hollow) against optimisation steps."""
+    report = run.report
+    arms = [arm for arm in report["arms"] if run.history.get(arm)]
+    if not arms:
+        return None
+    looks = arm_looks(report["arms"])
+    figure = Figure(figsize=(_WIDTH, 3.1), layout="constrained")
+    panels = {
+        "loss": (figure.add_subplot(1, 3, 1), "Training loss"),
+        "validation_clean": (figure.add_subplot(1, 3, 2), "Validation, clean"),
+        "validation_robust": (figure.add_subplot(1, 3, 3), "Validation, under attack"),
+    }
+    for key, (axes, title) in panels.items():
+        axes.set_title(title)
+        axes.set_xlabel("step")
+        axes.locator_params(axis="x", nbins=4)
+        is_accuracy = key != "loss"
+        for arm in arms:
+            rows = [(row["step"], row[key]) for row in run.history[arm] if _is_number(row.get(key)) and "step" in row]
+            steps, values = _thinned(rows)
+            scaled = [100 * value for value in values] if is_accuracy else values
+            look = looks[arm]
+            axes.plot(steps, scaled, color=look.colour, linestyle=look.line, linewidth=1.3)
+            chosen = report["arms"][arm].get("training", {}).get("chosen_step")
+            if is_accuracy and chosen in steps:
+                axes.plot(chosen, scaled[steps.index(chosen)], look.marker, color=look.colour, markeredgecolor=INK)
+        if not axes.lines:
+            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
+        if is_accuracy:
+            _percent_axis(axes, top=103)
+            axes.set_ylabel("")
+        else:
+            axes.set_ylim(bottom=0)
+    _arm_legend(figure, arms)
+    return figure
+
+
+def per_class_accuracy(run: RunFolder) -> Figure | None:
+    """A dot plot, one row a class, clean and under PGD side by side."""
+    report = run.report
+    tables = {arm: entry.get("per_class") or {} for arm, entry in report["arms"].items()}
+    kinds = [kind for kind in ("clean", "pgd") if any(table.get(kind) for table in tables.values())]
+    if not kinds:
+        return None
+    classes = classes_shown(report)
+    looks = arm_looks(report["arms"])
+    figure = Figure(figsize=(_WIDTH, 1.1 + 0.2 * len(classes)), layout="constrained")
+    panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
+    for axes, kind in zip(panels, kinds, strict=True):
+        axes.set_title(metric_title(kind))
+        for arm, table in tables.items():
+            found = [
+                (100 * table[kind][name]["value"], row)
+                for row, name in enumerate(classes)
+                if name in table.get(kind, {})
+            ]
+            values, rows = [value for value, _ in found], [row for _, row in found]
+            axes.plot(values, rows, looks[arm].marker, color=looks[arm].colour, alpha=0.85, markeredgewidth=0)
+        axes.set_yticks(range(len(classes)), [shortened(name, 24) for name in classes])
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(classes) - 0.5, -0.5)
+        axes.set_xlim(-3, 103)
+        axes.set_xlabel("accuracy, %")
+    _arm_legend(figure, [arm for arm in tables if tables[arm]])
+    return figure
+
+
+def classes_shown(report: Mapping[str, Any]) -> list[str]:
+    """The classes of the per-class chart: all, or where there are too many the ones with the lowest mean accuracy."""
+    classes: list[str] = report["data"]["classes"]
+    if len(classes) <= MAX_CLASSES:
+        return classes
+
+    def mean(name: str) -> float:
+        tables = [table for entry in report["arms"].values() for table in (entry.get("per_class") or {}).values()]
+        values = [table[name]["value"] for table in tables if name in table]
+        return sum(values) / len(values) if values else math.inf
+
+    lowest = set(sorted(classes, key=mean)[:MAX_CLASSES])
+    return [name for name in classes if name in lowest]
+
+
+def _percent_axis(axes: Axes, top: float) -> None:
+    axes.set_ylim(0, top)
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_ylabel("accuracy, %")
+
+
+def _chance_line(axes: Axes, report: Mapping[str, Any]) -> None:
+    chance = report.get("chance")
+    if chance is None:
+        return
+    axes.axhline(100 * chance, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
+    axes.annotate(
+        f"guessing {percent(chance)}",
+        (1.0, 100 * chance),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(0, 2),
+        textcoords="offset points",
+        ha="right",
+        va="bottom",
+        fontsize=7.5,
+        color=MUTED,
+    )
+
+
+def _arm_legend(figure: Figure, arms: list[str], *, patches: bool = False) -> None:
+    looks = arm_looks(arms)
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=looks[arm].colour,
+            marker="s" if patches else looks[arm].marker,
+            linestyle="" if patches else looks[arm].line,
+        )
+        for arm in arms
+    ]
+    figure.legend(handles, [shortened(arm) for arm in arms], loc="outside upper left", ncols=min(len(arms), 4))
+
+
+def _thinned(rows: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
+    """At most ``_MAX_POINTS`` points: means over equal runs of rows, at the last step of each run."""
+    run = max(1, math.ceil(len(rows) / _MAX_POINTS))
+    groups = [rows[start : start + run] for start in range(0, len(rows), run)]
+    return [group[-1][0] for group in groups], [sum(value for _, value in group) / len(group) for group in groups]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)
+
+
+DRAWINGS = (
+    Drawing("accuracy", accuracy_by_arm, png=True),
+    Drawing("eps", accuracy_against_eps),
+    Drawing("classes", per_class_accuracy),
+    Drawing("training", training_curves),
+)

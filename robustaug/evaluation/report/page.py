@@ -1,0 +1,177 @@
+"""The report page: one self-contained HTML file from a run folder."""
+
+import base64
+import hashlib
+import html
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from robustaug.evaluation.report import wording
+from robustaug.evaluation.report.figures import (
+    DRAWINGS,
+    INK,
+    MUTED,
+    PAPER,
+    RULE,
+    classes_shown,
+    draw_figures,
+)
+from robustaug.evaluation.report.run_folder import RunFolder, read_run
+from robustaug.evaluation.report.samples import LARGEST_SIDE, draw_grids, page_samples
+from robustaug.evaluation.report.table import summary
+from robustaug.evaluation.report.verdict import failed_checks, robust_metric, verdict
+from robustaug.files import write_text
+
+_HERE = Path(__file__).parent
+_SKIPPED_SHOWN = 200
+
+
+def build_report(run_dir: Path) -> Path:
+    """Write ``figures/``, ``summary.md`` and ``report.html`` of a run folder, each file atomically, the page last.
+
+    The same run folder gives the same bytes.
+
+    Args:
+        run_dir: A run folder with ``report.json``; ``arms/*/history.jsonl``, ``samples/`` and ``config.toml`` are
+            shown where they are.
+
+    Returns:
+        The path of ``report.html``.
+
+    Raises:
+        RobustAugError: the folder is no finished run, one of its files is damaged, or a file cannot be written.
+    """
+    run = read_run(run_dir)
+    figures = run_dir / "figures"
+    written = {f"{name}.svg" for name in draw_figures(run, figures)} | {
+        f"{name}.png" for name in draw_grids(run, figures)
+    }
+    _remove_stale(figures, written)
+    write_text(run_dir / "summary.md", summary(run.report))
+    page = run_dir / "report.html"
+    write_text(page, render(run))
+    return page
+
+
+def render(run: RunFolder) -> str:
+    """The page's HTML; the charts are read from the run's ``figures/``."""
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "percent": wording.percent,
+        "interval": wording.interval,
+        "duration": wording.duration,
+        "eps": wording.eps_text,
+        "p_value": wording.p_value,
+        "plain": wording.plain,
+        "norm_text": wording.norm_text,
+        "flat": flat,
+    }
+    report = run.report
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    adversarial, stylised = page_samples(run)
+    return environment.get_template("template.html.j2").render(
+        report=report,
+        css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        verdict=verdict(report),
+        failed=failed_checks(report),
+        failed_arms={check["arm"] for check in failed_checks(report)},
+        looks=wording.arm_looks(report["arms"]),
+        metrics=[
+            {
+                "name": name,
+                "title": wording.metric_title(name),
+                "meaning": wording.METRIC_MEANINGS.get(name, ""),
+                "effort": wording.effort(report, name),
+            }
+            for name in wording.metric_names(report)
+        ],
+        robust=robust_metric(report),
+        metric_title=wording.metric_title,
+        norm=wording.norm_text(report["threat"]["norm"]),
+        charts=_charts(run),
+        curve_eps=_curve_eps(report),
+        per_class_kinds=[
+            kind
+            for kind in ("clean", "pgd")
+            if any(kind in (a.get("per_class") or {}) for a in report["arms"].values())
+        ],
+        classes_cut=len(classes_shown(report)) if len(classes_shown(report)) < len(report["data"]["classes"]) else None,
+        adversarial=adversarial,
+        adversarial_facts=run.adversarial or {},
+        stylised=stylised,
+        largest_side=LARGEST_SIDE,
+        significance=wording.SIGNIFICANCE,
+        skipped_shown=_SKIPPED_SHOWN,
+        has_config=run.config_toml is not None,
+        config=run.config_toml
+        or (json.dumps(report["config"], indent=2, ensure_ascii=False) if report.get("config") else None),
+    )
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Nested names and values as ``("outer.inner", "text")`` pairs."""
+    pairs: list[tuple[str, str]] = []
+    for key, value in values.items():
+        if isinstance(value, dict) and value:
+            pairs += flat(value, f"{prefix}{key}.")
+        else:
+            pairs.append((f"{prefix}{key}", wording.plain(value)))
+    return pairs
+
+
+def inline_svg(svg: str, name: str, description: str) -> Markup:
+    """A chart as an inline element: its own ids, the page's colours (so that dark mode reaches it), a text for readers."""
+    body = svg[svg.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", body)
+    for colour, variable in {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--paper"}.items():
+        body = re.sub(rf"((?:fill|stroke): ){colour}", rf"\g<1>var({variable})", body)
+    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
+    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
+    return Markup(body.replace("<svg", f'<svg role="img" aria-label="{html.escape(description)}"', 1))
+
+
+def _charts(run: RunFolder) -> dict[str, Markup]:
+    arms = ", ".join(run.report["arms"])
+    descriptions = {
+        "accuracy": f"Bar chart with 95% intervals: accuracy of the arms {arms} on each metric. "
+        "The numbers are in the results table.",
+        "eps": f"Line chart with 95% bands: accuracy of the arms {arms} against the attack's eps. "
+        "The numbers are in the table below the chart.",
+        "classes": f"Dot plot: accuracy of each class for the arms {arms}. The numbers are in the table below the chart.",
+        "training": f"Line charts against optimisation steps for the arms {arms}: training loss, validation accuracy on "
+        "clean images and under attack.",
+    }
+    folder = run.path / "figures"
+    return {
+        drawing.name: inline_svg(path.read_text(encoding="utf-8"), drawing.name, descriptions[drawing.name])
+        for drawing in DRAWINGS
+        if (path := folder / f"{drawing.name}.svg").is_file()
+    }
+
+
+def _curve_eps(report: Mapping[str, Any]) -> list[tuple[float, str, dict[str, dict[str, Any]]]]:
+    """The eps curve by eps: (number, text, point of each arm)."""
+    table: dict[float, tuple[float, str, dict[str, dict[str, Any]]]] = {}
+    for arm, entry in report["arms"].items():
+        for point in entry.get("eps_curve") or []:
+            eps = wording.eps_number(point["eps"])
+            table.setdefault(eps, (eps, wording.eps_text(point["eps"]), {}))[2][arm] = point
+    return [table[eps] for eps in sorted(table)]
+
+
+def _remove_stale(folder: Path, written: set[str]) -> None:
+    """Remove charts of an earlier build that this one has no numbers for."""
+    own = {f"{drawing.name}.svg" for drawing in DRAWINGS} | {"accuracy.png", "adversarial.png", "stylised.png"}
+    for name in own - written:
+        (folder / name).unlink(missing_ok=True)

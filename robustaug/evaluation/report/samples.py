@@ -1,0 +1,163 @@
+"""Sample pictures: as data for the page, and as grids for a README."""
+
+import base64
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from robustaug.evaluation.report.figures import INK, MUTED, chart_style, save_png
+from robustaug.evaluation.report.run_folder import RunFolder, inside
+from robustaug.evaluation.report.verdict import best_arm, reference_arm
+from robustaug.evaluation.report.wording import plain, shortened
+
+LARGEST_SIDE = 160  # pixels; larger pictures are shown smaller
+_PAGE_BYTES = 3_000_000  # for all pictures of the page together, so that the page stays below 5 MB
+_GRID_COLUMNS = 6
+
+ADVERSARIAL_PARTS = ("original", "perturbation", "adversarial")
+STYLISED_PARTS = ("content", "painting", "stylised")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One row of a samples file with its three pictures, each a ``data:`` address or None where the file is missing."""
+
+    facts: dict[str, str]
+    pictures: dict[str, str | None]
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples of one kind that the page shows, by arm (one unnamed group for stylised ones)."""
+
+    groups: dict[str, list[Sample]]
+    shown: int
+    total: int
+
+
+def page_samples(run: RunFolder) -> tuple[Samples | None, Samples | None]:
+    """Adversarial and stylised samples for the page, as many of each as its size allows."""
+    share = _PAGE_BYTES // 2
+    return (
+        _collected(run, run.adversarial, ADVERSARIAL_PARTS, share),
+        _collected(run, run.stylised, STYLISED_PARTS, share),
+    )
+
+
+def draw_grids(run: RunFolder, folder: Path) -> list[str]:
+    """Write ``adversarial.png`` and ``stylised.png`` where the run has such samples; returns their names.
+
+    The adversarial grid shows the reference arm and the most robust one; the page shows every arm.
+    """
+    written = []
+    if run.adversarial is not None and run.adversarial["rows"]:
+        rows = run.adversarial["rows"]
+        present = list(dict.fromkeys(str(row.get("arm")) for row in rows))
+        wanted = [arm for arm in (reference_arm(run.report), best_arm(run.report)) if arm in present] or present[:1]
+        blocks = [[row for row in rows if str(row.get("arm")) == arm][:_GRID_COLUMNS] for arm in dict.fromkeys(wanted)]
+        _draw_grid(run, blocks, ADVERSARIAL_PARTS, folder / "adversarial.png", run.adversarial.get("amplification"))
+        written.append("adversarial")
+    if run.stylised is not None and run.stylised["rows"]:
+        _draw_grid(run, [run.stylised["rows"][:_GRID_COLUMNS]], STYLISED_PARTS, folder / "stylised.png", None)
+        written.append("stylised")
+    return written
+
+
+def _collected(run: RunFolder, samples: Mapping[str, Any] | None, parts: tuple[str, ...], limit: int) -> Samples | None:
+    """Samples taken in turn from each arm until the limit in bytes is reached."""
+    if samples is None or not samples["rows"]:
+        return None
+    by_arm: dict[str, list[dict[str, Any]]] = {}
+    for row in samples["rows"]:
+        by_arm.setdefault(str(row.get("arm", "")), []).append(row)
+    groups: dict[str, list[Sample]] = {arm: [] for arm in by_arm}
+    spent = 0
+    for turn in range(max(map(len, by_arm.values()))):
+        for arm, rows in by_arm.items():
+            if turn >= len(rows):
+                continue
+            sample = _sample(run.path / "samples", rows[turn], parts)
+            spent += sum(len(picture) for picture in sample.pictures.values() if picture)
+            if spent > limit:
+                return _counted(groups, len(samples["rows"]))
+            groups[arm].append(sample)
+    return _counted(groups, len(samples["rows"]))
+
+
+def _counted(groups: dict[str, list[Sample]], total: int) -> Samples:
+    return Samples({arm: found for arm, found in groups.items() if found}, sum(map(len, groups.values())), total)
+
+
+def _sample(folder: Path, row: Mapping[str, Any], parts: tuple[str, ...]) -> Sample:
+    pictures = {}
+    for part in parts:
+        image = _picture(folder, row.get(part))
+        pictures[part] = None if image is None else _data_address(image)
+    return Sample({key: plain(value) for key, value in row.items() if key not in parts}, pictures)
+
+
+def _picture(folder: Path, name: Any) -> Image.Image | None:
+    """A picture of the samples folder at no more than ``LARGEST_SIDE``; None where it is missing or broken."""
+    path = inside(folder, str(name))
+    if path is None:
+        return None
+    try:
+        with Image.open(path) as image:
+            picture = image.convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    picture.thumbnail((LARGEST_SIDE, LARGEST_SIDE), Image.Resampling.LANCZOS)
+    return picture
+
+
+def _data_address(picture: Image.Image) -> str:
+    buffer = io.BytesIO()
+    picture.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _draw_grid(
+    run: RunFolder, blocks: list[list[dict[str, Any]]], parts: tuple[str, ...], path: Path, amplification: Any
+) -> None:
+    """One column a sample, one row a part, one block an arm; each picture's caption below it."""
+    columns = max(map(len, blocks))
+    with chart_style():
+        figure = Figure(figsize=(1.15 * columns + 1.1, 1.38 * len(parts) * len(blocks)), layout="constrained")
+        panels = figure.subplots(len(parts) * len(blocks), columns, squeeze=False)
+        for line, axes_row in enumerate(panels):
+            block, part = blocks[line // len(parts)], parts[line % len(parts)]
+            for column, axes in enumerate(axes_row):
+                axes.set_axis_off()
+                if column >= len(block):
+                    continue
+                picture = _picture(run.path / "samples", block[column].get(part))
+                if picture is None:
+                    axes.text(0.5, 0.5, "missing", ha="center", va="center", color=MUTED, fontsize=7)
+                else:
+                    axes.imshow(np.asarray(picture), interpolation="nearest")
+                axes.set_title(_caption(block[column], part), loc="center", fontsize=7, weight="normal", pad=3)
+            heading = part if part != "perturbation" or amplification is None else f"{part}\n×{plain(amplification)}"
+            arm = block[0].get("arm")
+            if arm is not None and part == parts[0]:
+                heading = f"{shortened(str(arm), 18)}\n\n{heading}"
+            axes_row[0].text(
+                -0.12, 0.5, heading, transform=axes_row[0].transAxes, ha="right", va="center", fontsize=8, color=INK
+            )
+        save_png(figure, path)
+
+
+def _caption(row: Mapping[str, Any], part: str) -> str:
+    texts = {
+        "original": row.get("prediction_before"),
+        "adversarial": row.get("prediction_after"),
+        "content": row.get("label"),
+        "painting": row.get("style"),
+    }
+    text = texts.get(part)
+    return "" if text is None else shortened(plain(text), 16)

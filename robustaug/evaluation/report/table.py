@@ -1,0 +1,98 @@
+"""The results table, for the terminal and for a README."""
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from robustaug.evaluation.report.verdict import failed_checks, verdict
+from robustaug.evaluation.report.wording import accuracy, effort, eps_text, metric_names, metric_title, norm_text
+
+
+def results_table(report: Mapping[str, Any]) -> Table:
+    """Accuracy of every arm on every metric in percent with 95% interval, for ``rich.print``."""
+    table = Table(
+        title=Text(_title(report)),
+        caption=Text(_caption(report)),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )
+    table.add_column("Arm", no_wrap=True)
+    for metric in metric_names(report):
+        table.add_column(Text(_heading(report, metric)), justify="right")
+    for row in _rows(report):
+        table.add_row(*(Text(cell) for cell in row))  # Text: a name with brackets is no markup
+    return table
+
+
+def markdown_table(report: Mapping[str, Any]) -> str:
+    """The same table in Markdown, with a line that says what the numbers are."""
+    headings = ["Arm", *(_heading(report, metric).replace("\n", ", ") for metric in metric_names(report))]
+    lines = [_line(headings), _line(["---", *["---:"] * (len(headings) - 1)])]
+    lines += [_line(row) for row in _rows(report)]
+    return "\n".join(lines) + f"\n\n{_escaped(_caption(report))}\n"
+
+
+def summary(report: Mapping[str, Any]) -> str:
+    """The verdict and the table in Markdown: what ``summary.md`` holds."""
+    parts = [f"# {_escaped(_title(report))}", *map(_escaped, verdict(report)), markdown_table(report).rstrip()]
+    failed = failed_checks(report)
+    if failed:
+        lines = [f"- {check['name']} ({check['arm'] or 'all arms'}): {check['detail']}" for check in failed]
+        parts.append(f"**Failed checks** ({len(failed)} of {len(report['checks'])}):")
+        parts.append("\n".join(map(_escaped, lines)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(report: Mapping[str, Any]) -> list[list[str]]:
+    names = metric_names(report)
+    sizes = _shared_sizes(report)
+    rows = []
+    for arm, entry in report["arms"].items():
+        cells = []
+        for name in names:
+            metric = entry["metrics"].get(name)
+            own_size = f" (n {metric['n']:,})" if metric is not None and sizes[name] is None else ""
+            cells.append(accuracy(metric) + own_size)
+        rows.append([arm, *cells])
+    return rows
+
+
+def _shared_sizes(report: Mapping[str, Any]) -> dict[str, int | None]:
+    """The number of images behind each metric where all arms share it, else None."""
+    found = {
+        name: {arm["metrics"][name]["n"] for arm in report["arms"].values() if name in arm["metrics"]}
+        for name in metric_names(report)
+    }
+    return {name: sizes.pop() if len(sizes) == 1 else None for name, sizes in found.items()}
+
+
+def _heading(report: Mapping[str, Any], metric: str) -> str:
+    size = _shared_sizes(report)[metric]
+    return metric_title(metric) + (f"\nn {size:,}" if size is not None else "")
+
+
+def _title(report: Mapping[str, Any]) -> str:
+    return f"Robustness of {report['name']}"
+
+
+def _caption(report: Mapping[str, Any]) -> str:
+    threat = report["threat"]
+    attacks = [f"{metric_title(name)}: {effort(report, name)}" for name in metric_names(report) if effort(report, name)]
+    return (
+        f"Accuracy in percent with 95% interval; n test images. {norm_text(threat['norm'])} eps {eps_text(threat['eps'])}"
+        + (f"; {'; '.join(attacks)}." if attacks else ".")
+    )
+
+
+def _line(cells: list[str]) -> str:
+    return "| " + " | ".join(_escaped(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def _escaped(text: str) -> str:
+    return html.escape(" ".join(text.split()), quote=False)

@@ -1,0 +1,156 @@
+"""How numbers, metrics and arms are written and drawn: the same in the page, the figures, the table and the verdict."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+METRIC_TITLES = {
+    "clean": "Clean",
+    "noise": "Random noise",
+    "fgsm": "FGSM",
+    "pgd": "PGD",
+    "autoattack": "AutoAttack",
+    "corruptions": "Corruptions",
+    "unseen_style": "Unseen style",
+}
+METRIC_MEANINGS = {
+    "clean": "unchanged test images",
+    "noise": "random noise of the stated eps, no attack",
+    "fgsm": "one gradient step",
+    "pgd": "many gradient steps, the worst restart",
+    "autoattack": "an ensemble of attacks",
+    "corruptions": "natural corruptions",
+    "unseen_style": "restyled with paintings that training never saw",
+}
+ROBUST_METRICS = ("autoattack", "pgd", "fgsm")  # strongest first
+
+SIGNIFICANCE = 0.05
+NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class ArmLook:
+    """One arm's colour, marker and line style; the last two carry the difference in black and white."""
+
+    colour: str
+    marker: str
+    line: str
+
+
+# After Okabe and Ito (2008), without the hues that are too light for white paper.
+_KNOWN_LOOKS = {
+    "clean": ArmLook("#7c8794", "o", "-"),
+    "adversarial": ArmLook("#0f79c2", "s", "-"),
+    "style": ArmLook("#d95f02", "^", "--"),
+    "adversarial+style": ArmLook("#009e73", "D", "-."),
+}
+_OTHER_LOOKS = (
+    ArmLook("#cc79a7", "v", "-"),
+    ArmLook("#b8860b", "P", "--"),
+    ArmLook("#5e4fa2", "X", "-."),
+    ArmLook("#56b4e9", "<", ":"),
+)
+
+
+def arm_looks(arms: Iterable[str]) -> dict[str, ArmLook]:
+    """A look for each arm; the four arms of the design keep theirs in every report."""
+    unknown = [arm for arm in arms if arm not in _KNOWN_LOOKS]
+    return _KNOWN_LOOKS | {arm: _OTHER_LOOKS[i % len(_OTHER_LOOKS)] for i, arm in enumerate(unknown)}
+
+
+def metric_names(report: Mapping[str, Any]) -> list[str]:
+    """All metrics that at least one arm has, in reading order."""
+    found = dict.fromkeys(name for arm in report["arms"].values() for name in arm["metrics"])
+    return [name for name in METRIC_TITLES if name in found] + [name for name in found if name not in METRIC_TITLES]
+
+
+def metric_title(name: str) -> str:
+    """A metric's name as a heading."""
+    return METRIC_TITLES.get(name, name.replace("_", " "))
+
+
+def effort(report: Mapping[str, Any], metric: str) -> str:
+    """An attack's steps and restarts as stated in the report, for example ``40 steps, 5 restarts``; else empty."""
+    parameters = report["attacks"].get(metric) or {}
+    counts = [(parameters.get(key), key) for key in ("steps", "restarts")]
+    return ", ".join(plural(value, key[:-1]) for value, key in counts if isinstance(value, int) and value > 0)
+
+
+def percent(fraction: float) -> str:
+    """A fraction as a percentage with one decimal, without the sign."""
+    return f"{100 * fraction:.1f}"
+
+
+def interval(metric: Mapping[str, Any]) -> str:
+    """``[low, high]`` in percent."""
+    return f"[{percent(metric['low'])}, {percent(metric['high'])}]"
+
+
+def accuracy(metric: Mapping[str, Any] | None) -> str:
+    """``97.4 [96.2, 98.2]`` in percent, or the words for a metric that was not measured."""
+    return NOT_MEASURED if metric is None else f"{percent(metric['value'])} {interval(metric)}"
+
+
+def p_value(p: float) -> str:
+    """``p = 0.034``; small ones as ``p < 0.001``."""
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """``1 step``, ``1,200 steps``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def duration(seconds: float) -> str:
+    """``48 s``, ``5 min 12 s``, ``2 h 5 min``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def eps_number(eps: float | str) -> float:
+    """An eps of the report as a number; ``"8/255"`` is read as a fraction."""
+    if isinstance(eps, str) and "/" in eps:
+        above, below = eps.split("/", 1)
+        return float(above) / float(below)
+    return float(eps)
+
+
+def eps_text(eps: float | str) -> str:
+    """An eps as people write it: ``0.2``, or ``8/255`` where the decimal is not short."""
+    if isinstance(eps, str) and "/" in eps:
+        return eps
+    value = float(eps)
+    levels = value * 255
+    is_long = abs(value - round(value, 3)) > 1e-9
+    return f"{round(levels)}/255" if is_long and abs(levels - round(levels)) < 1e-4 else f"{value:.4g}"
+
+
+def norm_text(norm: str) -> str:
+    """A norm's name with its subscript written out."""
+    return {"linf": "L-infinity", "l2": "L2", "l1": "L1"}.get(norm, norm)
+
+
+def plain(value: Any) -> str:
+    """Any leaf of the report as text."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}" if math.isfinite(value) else str(value)
+    if isinstance(value, list):
+        return ", ".join(map(plain, value)) or "none"
+    return str(value)
+
+
+def shortened(text: str, length: int = 26) -> str:
+    """Text cut to a length, with an ellipsis where something was cut; line breaks become spaces."""
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,180 @@
+"""A run folder as the pipeline writes it, with made-up but plausible numbers."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustaug.evaluation.report import build_report
+
+Change = Callable[[dict[str, Any]], None]
+
+ARMS = {
+    "clean": {"clean": 0.986, "noise": 0.957, "fgsm": 0.118, "pgd": 0.003, "unseen_style": 0.402},
+    "adversarial": {"clean": 0.974, "noise": 0.971, "fgsm": 0.903, "pgd": 0.851, "unseen_style": 0.533},
+    "style": {"clean": 0.981, "noise": 0.962, "fgsm": 0.187, "pgd": 0.009, "unseen_style": 0.868},
+    "adversarial+style": {"clean": 0.969, "noise": 0.966, "fgsm": 0.894, "pgd": 0.843},
+}
+MIXES = {"clean": (1.0, 0.0, 0.0), "adversarial": (0.5, 0.0, 0.5), "style": (0.5, 0.5, 0.0)}
+CLASSES = [str(digit) for digit in range(10)]
+EPS = [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5]
+
+
+def wilson(value: float, n: int) -> dict[str, Any]:
+    """Wilson's (1927) 95% interval of a share that is a whole count of n."""
+    share, z = round(value * n) / n, 1.959963984540054
+    centre, spread = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    low, high = ((centre + sign * spread) / (1 + z * z / n) for sign in (-1, 1))
+    return {"value": share, "low": max(0.0, min(low, share)), "high": min(1.0, max(high, share)), "n": n}
+
+
+def report_content() -> dict[str, Any]:
+    arms = {}
+    for number, (name, values) in enumerate(ARMS.items()):
+        original, stylised, adversarial = MIXES.get(name, (0.4, 0.2, 0.4))
+        drop = 4 if values["pgd"] < 0.1 else 1
+        arms[name] = {
+            "description": f"trained on the {name} mix",
+            "mix": {"original": original, "stylised": stylised, "adversarial": adversarial},
+            "training": {
+                "steps": 600, "batch_size": 64, "chosen_step": 500, "chosen_by": "validation_robust",
+                "seconds": 48.25 + number, "optimizer": {"name": "sgd", "learning_rate": 0.1},
+            },
+            "metrics": {metric: wilson(value, 1000) for metric, value in values.items()},
+            "per_class": {
+                kind: {c: wilson(max(0.0, values[kind] - 0.012 * (i % 4)), 100) for i, c in enumerate(CLASSES)}
+                for kind in ("clean", "pgd")
+            },
+            "eps_curve": [
+                {"eps": eps, **wilson(values["clean"] / (1 + (eps * 3 * drop) ** (2 + 2 / drop)), 500)} for eps in EPS
+            ],
+        }  # fmt: skip
+    return {
+        "schema_version": 1, "name": "mnist5k demo", "created": "2025-03-01T12:34:56+00:00", "robustaug": "0.1.0", "seed": 7,
+        "data": {
+            "name": "mnist5k", "classes": CLASSES, "image_size": [28, 28], "train": 3500, "validation": 500, "test": 1000,
+            "fingerprint": "9f2c" * 16, "skipped": [{"path": "3/broken.png", "reason": "truncated image"}],
+        },
+        "threat": {"norm": "linf", "eps": 0.2, "bounds": [0.0, 1.0]},
+        "attacks": {
+            "fgsm": {}, "pgd": {"steps": 40, "step_size": 0.0125, "restarts": 5, "random_start": True},
+            "noise": {"draws": 1}, "unseen_style": {"paintings": 4}, "eps_curve": {"attack": "pgd", "steps": 20, "restarts": 1},
+        },
+        "style": {
+            "training_paintings": ["wheat-field", "great-wave"], "held_out_paintings": ["starry-night"], "variants": 700,
+            "steps": 150, "layers": ["conv1_1", "conv2_1"],
+        },
+        "arms": arms,
+        "comparisons": [
+            {"metric": "pgd", "arm_a": "clean", "arm_b": "adversarial", "only_a": 1, "only_b": 849, "n": 1000, "p_value": 1e-200, "p_value_holm": 6e-200},
+            {"metric": "clean", "arm_a": "adversarial", "arm_b": "clean", "only_a": 9, "only_b": 21, "n": 1000, "p_value": 0.043, "p_value_holm": 0.085},
+            {"metric": "pgd", "arm_a": "adversarial", "arm_b": "adversarial+style", "only_a": 60, "only_b": 52, "n": 1000, "p_value": 0.51, "p_value_holm": 0.51},
+        ],
+        "checks": [
+            {"name": "more steps find no more", "arm": "adversarial", "passed": True, "detail": "85.1 at 40 steps, 85.0 at 80"},
+            {"name": "large eps reaches zero", "arm": "style", "passed": False, "detail": "still 4.1 percent at eps 0.5"},
+            {"name": "test split untouched", "arm": None, "passed": True, "detail": "no test image among the training images"},
+        ],
+        "chance": 0.1,
+        "versions": {"python": "3.12.3", "torch": "2.11.0", "robustaug": "0.1.0"},
+        "hardware": {"processor": "Example CPU", "threads": 2, "memory_gib": 4.0, "accelerator": None, "fast_bfloat16": False},
+        "seconds": {"data": 1.21, "style": 61.0, "training": 195.5, "evaluation": 60.2, "total": 317.9},
+        "config": {"name": "mnist5k demo", "seed": 7, "data": {"source": "mnist5k"}},
+    }  # fmt: skip
+
+
+def history_rows(arm: str) -> list[dict[str, Any]]:
+    rows = []
+    for step in range(10, 601, 10):
+        row = {"step": step, "loss": 2.3 * math.exp(-step / 150) + 0.05, "train_accuracy": 1 - math.exp(-step / 80)}
+        row |= {"learning_rate": 0.1 * (1 - step / 601), "seconds": 0.08 * step}
+        if step % 100 == 0:
+            row["validation_clean"] = 1 - 0.5 * math.exp(-step / 120)
+            if "adversarial" in arm:
+                row["validation_robust"] = 0.85 - 0.7 * math.exp(-step / 200)
+        rows.append(row)
+    return rows
+
+
+def write_run(folder: Path, change: Change | None = None, side: int = 28, per_arm: int = 3) -> Path:
+    """Write a run folder; ``change`` edits the report first."""
+    report = report_content()
+    if change is not None:
+        change(report)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report, indent=2))
+    (folder / "config.toml").write_text('name = "mnist5k demo"\nseed = 7\n')
+    for arm in ARMS:
+        (folder / "arms" / arm).mkdir(parents=True)
+        lines = [json.dumps(row) for row in history_rows(arm)]
+        (folder / "arms" / arm / "history.jsonl").write_text("\n".join(lines) + '\n{"step": 610, "lo')  # a torn line
+    _write_samples(folder / "samples", side, per_arm)
+    return folder
+
+
+def _write_samples(folder: Path, side: int, per_arm: int) -> None:
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[0:side, 0:side] / side
+    adversarial, stylised = [], []
+    for arm in ARMS:
+        for number in range(per_arm):
+            ring = np.exp(-((((x - 0.5) ** 2 + (y - 0.5) ** 2) ** 0.5 - 0.2 - 0.05 * number) ** 2) * 200)
+            original = np.repeat(ring[..., None], 3, axis=2)
+            change = 0.2 * random.choice([-1.0, 1.0], size=original.shape)
+            stem = f"{arm}-{number}"
+            pictures = {
+                "original": original,
+                "perturbation": 0.5 + 2 * change,
+                "adversarial": (original + change).clip(0, 1),
+            }
+            for part, picture in pictures.items():
+                _save(folder / f"{stem}-{part}.png", picture)
+            names = {part: f"{stem}-{part}.png" for part in pictures}
+            after = "0" if "adversarial" in arm else "8"
+            row = {
+                "arm": arm,
+                "key": f"mnist5k/{number:05d}",
+                "label": "0",
+                "prediction_before": "0",
+                "prediction_after": after,
+            }
+            adversarial.append(row | names)
+    for number in range(per_arm):
+        waves = np.stack([np.sin(12 * x + number), np.sin(15 * y), np.sin(9 * (x + y))], axis=2) / 2 + 0.5
+        pictures = {
+            "content": np.repeat(x[..., None], 3, axis=2),
+            "painting": waves,
+            "stylised": 0.5 * waves + 0.5 * x[..., None],
+        }
+        for part, picture in pictures.items():
+            _save(folder / f"style-{number}-{part}.png", picture)
+        names = {part: f"style-{number}-{part}.png" for part in pictures}
+        stylised.append({"key": f"mnist5k/{number:05d}", "label": str(number), "style": "starry-night"} | names)
+    (folder / "adversarial.json").write_text(
+        json.dumps({"eps": 0.2, "norm": "linf", "amplification": 2.5, "rows": adversarial})
+    )
+    (folder / "stylised.json").write_text(json.dumps({"rows": stylised}))
+
+
+def _save(path: Path, picture: np.ndarray) -> None:
+    Image.fromarray((picture * 255).round().astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="session")
+def content() -> dict[str, Any]:
+    """The fixture's report.json, not to be changed."""
+    return report_content()
+
+
+@pytest.fixture(scope="session")
+def built_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run folder whose report has been built, not to be changed."""
+    folder = write_run(tmp_path_factory.mktemp("run") / "demo")
+    build_report(folder)
+    return folder
