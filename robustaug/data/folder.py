@@ -1,0 +1,128 @@
+"""Image folders: ROOT/CLASS/* or ROOT/{train,validation,test}/CLASS/*."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from robustaug.data.decode import ImageFile, decode_files
+from robustaug.data.images import SUFFIXES
+from robustaug.data.imageset import Skipped
+from robustaug.data.splits import Source, limit_per_class
+from robustaug.errors import RobustAugError
+
+_PART_NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
+_IGNORED = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+_LAYOUT = "lay it out as ROOT/CLASS/image.png or ROOT/train/CLASS/image.png"
+
+
+def read_folder(folder: Path, *, size: int | None, seed: int, limit: int | None) -> Source:
+    """Read a labelled image folder; keys are the files' paths below ``folder``, in sorted order.
+
+    Sub-folders of a class belong to the class. Files that cannot be used are listed as skipped and the rest goes on;
+    hidden files, Thumbs.db and desktop.ini are left out in silence.
+
+    Args:
+        folder: the root.
+        size: side of the square images in px, or None as in ``load_data``.
+        seed: of the limit.
+        limit: at most so many files of a class are read, in each part.
+
+    Raises:
+        RobustAugError: no such folder, no class folders or no images in it, classes that differ between the parts.
+    """
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise RobustAugError(f"image folder {folder} {what}; name a folder with one sub-folder of images per class")
+    try:
+        parts = _parts(folder)
+        names = _class_names(folder, parts)
+        files, skipped = _list_files(folder, parts, names, seed, limit)
+    except OSError as error:
+        raise RobustAugError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
+    if not files:
+        raise RobustAugError(f"no images in the class folders of {folder}; {_LAYOUT}")
+    images, unreadable = decode_files([file for _, file in files], names, size)
+    if not len(images):
+        reason = f"{unreadable[0].path}: {unreadable[0].reason}"
+        raise RobustAugError(f"none of the {len(files)} images in {folder} can be used, for example {reason}")
+    part_of = {file.key: part for part, file in files}
+    given: dict[str, list[int]] = {part: [] for part in parts if part}
+    for index, key in enumerate(images.keys):
+        if part_of[key]:
+            given[part_of[key]].append(index)
+    return Source(str(folder), images, given, tuple(skipped + unreadable))
+
+
+def _parts(folder: Path) -> dict[str, Path]:
+    """Part to its folder; an unsplit tree is the one part ""."""
+    inside = _subfolders(folder)
+    found = [path for path in inside if path.name.lower() in _PART_NAMES and _subfolders(path)]
+    parts: dict[str, Path] = {}
+    for path in found:
+        part = _PART_NAMES[path.name.lower()]
+        if part in parts:
+            raise RobustAugError(f"{folder} has both {parts[part].name}/ and {path.name}/; keep one of them")
+        parts[part] = path
+    # A class may be called "train": only several such folders, or nothing else beside them, make a split tree.
+    is_split = len(found) == len(inside) or ("train" in parts and len(parts) > 1)
+    return parts if parts and is_split else {"": folder}
+
+
+def _class_names(folder: Path, parts: dict[str, Path]) -> tuple[str, ...]:
+    names = {part: {path.name for path in _subfolders(root)} for part, root in parts.items()}
+    everything = set().union(*names.values())
+    if not everything:
+        has_images = any(path.suffix.lower() in SUFFIXES for path in _visible(folder))
+        what = "has images but no class folders" if has_images else "is empty"
+        raise RobustAugError(f"image folder {folder} {what}; {_LAYOUT}")
+    # Training goes first, because what it lacks is what cannot be learnt.
+    for part in sorted(names, key=lambda part: part != "train"):
+        missing = sorted(everything - names[part])
+        if missing:
+            other = next(name for name in names if missing[0] in names[name])
+            raise RobustAugError(
+                f"{folder}: class '{missing[0]}' is in {parts[other].name}/ but not in {parts[part].name}/; "
+                "every part needs the same class folders"
+            )
+    return tuple(sorted(everything))
+
+
+def _list_files(
+    folder: Path, parts: dict[str, Path], names: tuple[str, ...], seed: int, limit: int | None
+) -> tuple[list[tuple[str, ImageFile]], list[Skipped]]:
+    files: list[tuple[str, ImageFile]] = []
+    skipped = [
+        Skipped(str(path), "not in a class folder")
+        for root in {folder, *parts.values()}
+        for path in _visible(root)
+        if path.is_file() and path.suffix.lower() in SUFFIXES
+    ]
+    if "" not in parts:
+        strangers = [path for path in _subfolders(folder) if path not in parts.values()]
+        skipped += [Skipped(str(path), "not one of train, validation and test") for path in strangers]
+    for part, root in parts.items():
+        found: list[ImageFile] = []
+        for label, name in enumerate(names):
+            for path in _walk(root / name):
+                if path.suffix.lower() in SUFFIXES:
+                    found.append(ImageFile(path, path.relative_to(folder).as_posix(), label))
+                else:
+                    skipped.append(Skipped(str(path), f"not an image file ({path.suffix or 'no suffix'})"))
+        kept = limit_per_class([file.key for file in found], [file.label for file in found], limit, seed)
+        files += [(part, found[index]) for index in kept]
+    return files, sorted(skipped, key=lambda item: item.path)
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for path in _visible(folder):
+        if not path.is_dir():
+            yield path
+        elif not path.is_symlink():  # a link may point back up
+            yield from _walk(path)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    return [path for path in _visible(folder) if path.is_dir()]
+
+
+def _visible(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in _IGNORED)
