@@ -30,7 +30,8 @@ def sample_seeds(seed: int, keys: Iterable[str], purpose: str, variant: int = 0)
 
 def fold(seeds: Tensor, number: int) -> Tensor:
     """New per-sample seeds for the ``number``-th use (a restart, say) of the given ones."""
-    return _mix(seeds + (number + 1) * _MIX1)
+    offset = derive_seed("fold", number)
+    return _mix(seeds ^ offset)
 
 
 def uniform(seeds: Tensor, shape: Iterable[int]) -> Tensor:
