@@ -1,1 +1,27 @@
-"""."""
+"""Measure classifiers with evidence: protocol, harness, statistics, checks, report."""
+
+from robustaug.evaluation.checks import Check, check_arm, check_splits
+from robustaug.evaluation.harness import evaluate_arm, evaluation_work, stratified_choice
+from robustaug.evaluation.protocol import PROTOCOLS, Protocol
+from robustaug.evaluation.results import ArmEvaluation, compare_arms, load_evaluation, save_evaluation
+from robustaug.evaluation.statistics import Accuracy, McNemar, accuracy_interval, holm, mcnemar
+
+__all__ = [
+    "PROTOCOLS",
+    "Accuracy",
+    "ArmEvaluation",
+    "Check",
+    "McNemar",
+    "Protocol",
+    "accuracy_interval",
+    "check_arm",
+    "check_splits",
+    "compare_arms",
+    "evaluate_arm",
+    "evaluation_work",
+    "holm",
+    "load_evaluation",
+    "mcnemar",
+    "save_evaluation",
+    "stratified_choice",
+]

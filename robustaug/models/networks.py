@@ -66,7 +66,8 @@ class PreActResNet18(nn.Module):
     """Pre-activation ResNet-18 for small images: He, Zhang, Ren and Sun (2016b), "Identity Mappings".
 
     The CIFAR variant that the adversarial-training literature uses: a 3x3 stem with stride 1 and no pooling, four
-    stages of two units with ``width``, 2, 4 and 8 ``width`` channels, a last batch norm and ReLU, global average pooling.
+    stages of two units with ``width``, 2, 4 and 8 ``width`` channels, a last batch norm and ReLU, global average
+    pooling.
     """
 
     def __init__(self, num_classes: int, width: int = 64) -> None:

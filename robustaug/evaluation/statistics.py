@@ -1,0 +1,92 @@
+"""Accuracies with intervals, and comparisons of two classifiers on the same samples."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import NamedTuple
+
+from scipy.stats import binomtest
+from torch import Tensor
+
+from robustaug.errors import RobustAugError
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A share of correct samples with its 95% Wilson interval, all as fractions.
+
+    Attributes:
+        value: correct samples over all samples.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        n: number of samples.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def to_dict(self) -> dict[str, float]:
+        """``{"value", "low", "high", "n"}``, as reports have it."""
+        return asdict(self)
+
+
+class McNemar(NamedTuple):
+    """The exact McNemar test of two classifiers on the same samples.
+
+    Attributes:
+        only_a: samples that only the first classifier has right.
+        only_b: samples that only the second classifier has right.
+        p_value: two-sided, that such a split or a more uneven one arises when both are equally good.
+    """
+
+    only_a: int
+    only_b: int
+    p_value: float
+
+
+def accuracy_interval(correct: Tensor) -> Accuracy:
+    """Share of true values in a bool tensor (N,), with the 95% score interval of Wilson (1927).
+
+    Raises:
+        RobustAugError: no sample.
+    """
+    n, hits = correct.numel(), int(correct.sum())
+    if n == 0:
+        raise RobustAugError("an accuracy needs at least one sample; the test split is empty")
+    interval = binomtest(hits, n).proportion_ci(confidence_level=0.95, method="wilson")
+    return Accuracy(value=hits / n, low=float(interval.low), high=float(interval.high), n=n)
+
+
+def mcnemar(a_correct: Tensor, b_correct: Tensor) -> McNemar:
+    """Exact McNemar (1947) test: a two-sided binomial test on the samples where just one classifier is right.
+
+    Args:
+        a_correct: bool (N,), the first classifier's verdicts.
+        b_correct: bool (N,), the second one's on the same samples in the same order.
+
+    Raises:
+        RobustAugError: the two do not have the same shape.
+    """
+    if a_correct.shape != b_correct.shape:
+        raise RobustAugError(
+            f"McNemar's test needs the same samples on both sides, got {a_correct.numel()} and {b_correct.numel()}"
+        )
+    only_a = int((a_correct & ~b_correct).sum())
+    only_b = int((b_correct & ~a_correct).sum())
+    # Without a discordant pair there is nothing to tell the two apart.
+    p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return McNemar(only_a, only_b, p_value)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values adjusted for testing them all (Holm 1979, step-down), in the given order.
+
+    The k-th smallest of m is multiplied by m - k + 1; then none is smaller than one before it, and none exceeds 1.
+    """
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
