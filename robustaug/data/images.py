@@ -18,7 +18,7 @@ MIN_SIDE = 8
 MAX_SIDE = 16_384
 
 # Named decoders only: Pillow's others include some that start external programs. PPM is what GTSRB comes in.
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "TIFF", "GIF", "PPM")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "PPM")
 
 # Such images are refused below with a line of our own.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)

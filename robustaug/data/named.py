@@ -114,7 +114,7 @@ def _open(name: str, root: Path, train: bool, size: int | None) -> Any:
             with _time_limit(), contextlib.redirect_stdout(sys.stderr):
                 return entry.open(root, train, size, True)
     except Exception as error:  # network, disk, archive and format errors of several libraries
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
         raise RobustAugError(
             f"cannot get {name}: {reason}; bring its files by hand to {root}/{entry.layout}, "
             "or name the folder that holds them with --root"

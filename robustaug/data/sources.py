@@ -1,7 +1,6 @@
 """Data by name or by folder."""
 
 import difflib
-import os
 from pathlib import Path
 from typing import Literal
 
@@ -77,7 +76,7 @@ def _read(source: str, root: Path | None, size: int | None, seed: int, limit: in
     if source in NAMED_SETS:
         return read_named(source, root=root, size=size, seed=seed, limit=limit)
     folder = Path(source).expanduser()
-    if folder.exists() or folder.name != source or os.sep in source:
+    if folder.exists() or folder.name != source:
         return read_folder(folder, size=size, seed=seed, limit=limit)
     nearest = difflib.get_close_matches(source.lower(), NAMED_SETS, n=1, cutoff=0.5)
     hint = f"did you mean '{nearest[0]}'" if nearest else f"known sets: {', '.join(NAMED_SETS)}"

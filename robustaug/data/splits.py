@@ -174,6 +174,6 @@ def _check_classes(source: Source, pixels: Sequence[str], parts_to_cut: int) -> 
                 if distinct != totals[label]:
                     found += f", {distinct} of them different"
                 raise RobustAugError(
-                    f"{source.name}: class '{name}' has {found}, but {needed} are needed; "
+                    f"{source.name}: class '{name}' has {found}, where at least {needed} must be; "
                     "add images, remove the class, or raise the limit"
                 )
