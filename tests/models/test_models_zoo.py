@@ -1,0 +1,125 @@
+"""Classifiers by name: known sizes, reproducible weights, clear errors."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from robustaug.errors import RobustAugError
+from robustaug.models import ImageClassifier, build_model, model_names
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_wrapper_normalises_each_channel():
+    model = ImageClassifier(nn.Flatten(), mean=(0.1, 0.2, 0.3), std=(0.5, 1.0, 2.0))
+    logits = model(torch.ones(1, 3, 1, 1))
+    assert torch.allclose(logits, torch.tensor([[0.9 / 0.5, 0.8, 0.7 / 2]]))
+    assert set(model.state_dict()) == {"mean", "std"}
+    assert model.mean.shape == model.std.shape == (1, 3, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [((0, 0, 0), (1, 1)), ((0, 0, 0), (1, 0, 1)), ((0, float("nan"), 0), (1, 1, 1)), ((0,), (float("inf"),))],
+)
+def test_wrapper_refuses_what_is_no_normalisation(mean, std):
+    with pytest.raises(RobustAugError, match="one finite value a channel"):
+        ImageClassifier(nn.Flatten(), mean, std)
+
+
+def test_preact_resnet18_has_the_published_number_of_parameters():
+    # Stem and four stages of 3x3 and 1x1 convolutions, two batch norms a unit and a last one, the head: 11.17 M.
+    convolutions = 27 * 64 + 36 * 64**2
+    for channels in (128, 256, 512):
+        convolutions += 9 * channels // 2 * channels + 27 * channels**2 + channels // 2 * channels
+    norms = 2 * (4 * 64 + sum(channels // 2 + 3 * channels for channels in (128, 256, 512)) + 512)
+    head = 512 * 10 + 10
+    assert convolutions + norms + head == 11_172_170
+    assert parameters(build_model("preact_resnet18", 10, (32, 32))) == 11_172_170
+
+
+def test_preact_unit_is_the_identity_plus_its_residual():
+    model = build_model("preact_resnet18", 10, (32, 32), width=4)
+    unit = model.backbone.units[1].eval()
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        scale = (1 + unit.bn1.eps) ** -0.5  # fresh batch norm in eval mode only divides by this
+        inner = F.conv2d(F.relu(x * scale), unit.conv1.weight, padding=1)
+        expected = x + F.conv2d(F.relu(inner * scale), unit.conv2.weight, padding=1)
+        assert torch.allclose(unit(x), expected, atol=1e-6)
+
+
+def test_small_cnn_size_in_closed_form():
+    convolutions = (3 * 16 * 16 + 16) + (16 * 32 * 16 + 32)
+    dense = (32 * 7 * 7 * 128 + 128) + (128 * 10 + 10)
+    assert parameters(build_model("small_cnn", 10, (28, 28))) == convolutions + dense
+
+
+@pytest.mark.parametrize("size", [(16, 16), (17, 31), (28, 28), (64, 48), (224, 224)])
+def test_small_cnn_takes_any_size_from_16_px_and_keeps_its_map_small(size):
+    model = build_model("small_cnn", 5, size, width=4)
+    assert model(torch.rand(2, 3, *size)).shape == (2, 5)
+    flat = next(m for m in model.modules() if isinstance(m, nn.Linear)).in_features
+    assert flat <= 4 * 4 * 8 * 8
+
+
+@pytest.mark.parametrize("name", ["small_cnn", "preact_resnet18", "torchvision:squeezenet1_1"])
+def test_initial_weights_depend_on_the_seed_alone(name):
+    state = torch.get_rng_state()
+    first = build_model(name, 4, (32, 32), seed=3).state_dict()
+    assert torch.equal(torch.get_rng_state(), state), "the global random state moved"
+    torch.rand(7)
+    again, other = (build_model(name, 4, (32, 32), seed=seed).state_dict() for seed in (3, 4))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("resnet18", (40, 40)),
+        ("mobilenet_v3_small", (32, 32)),
+        ("squeezenet1_1", (32, 32)),
+        ("vit_b_32", (64, 64)),
+        ("shufflenet_v2_x0_5", (32, 48)),
+    ],
+)
+def test_torchvision_head_has_the_classes_of_the_data(name, size):
+    model = build_model(f"torchvision:{name}", 7, size)
+    assert model.training
+    assert model.eval()(torch.rand(2, 3, *size)).shape == (2, 7)
+    assert torch.allclose(model.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
+    assert torch.allclose(model.std.flatten(), torch.tensor([0.229, 0.224, 0.225]))
+
+
+def test_model_names_are_own_ones_and_torchvisions():
+    names = model_names()
+    assert {"small_cnn", "preact_resnet18", "torchvision:resnet50", "torchvision:vit_b_16"} <= set(names)
+    assert "torchvision:raft_large" not in names
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "smal_cnn"}, "did you mean 'small_cnn'"),
+        ({"name": "torchvision:resent50"}, "did you mean 'torchvision:resnet50'"),
+        ({"name": "resnet50"}, "did you mean 'torchvision:resnet50'"),
+        ({"name": "qqq"}, "known are small_cnn, preact_resnet18"),
+        ({"name": "small_cnn", "widht": 3}, "option 'widht' is unknown; did you mean 'width'"),
+        ({"name": "torchvision:resnet18", "wieghts": "DEFAULT"}, "did you mean 'weights'"),
+        ({"name": "torchvision:resnet18", "weights": "NONESUCH"}, "torchvision:resnet18 cannot be built"),
+        ({"name": "small_cnn", "width": 0}, "width 0 must be"),
+        ({"name": "preact_resnet18", "width": 1.5}, "width 1.5 must be"),
+        ({"name": "small_cnn", "image_size": (15, 28)}, "from 16 px up, the images are 15x28"),
+        ({"name": "small_cnn", "num_classes": 1}, "at least 2 classes"),
+        ({"name": "torchvision:alexnet", "image_size": (16, 16)}, "cannot be built for 16x16 images"),
+        ({"name": "small_cnn", "mean": (0.0, 0.0)}, "one finite value a channel"),
+    ],
+)
+def test_wrong_arguments_get_one_line(arguments, message):
+    with pytest.raises(RobustAugError, match=message) as caught:
+        build_model(**({"num_classes": 10, "image_size": (28, 28)} | arguments))
+    assert "\n" not in str(caught.value)
