@@ -33,6 +33,15 @@ def wilson(value: float, n: int) -> dict[str, Any]:
     return {"value": share, "low": max(0.0, min(low, share)), "high": min(1.0, max(high, share)), "n": n}
 
 
+def comparison(metric: str, arms: tuple[str, str], only: tuple[int, int], p: float) -> dict[str, Any]:
+    row = {"metric": metric, "arm_a": arms[0], "arm_b": arms[1], "only_a": only[0], "only_b": only[1], "n": 1000}
+    return row | {"p_value": p, "p_value_holm": min(1.0, 2 * p)}
+
+
+def check(name: str, arm: str | None, passed: bool, detail: str) -> dict[str, Any]:
+    return {"name": name, "arm": arm, "passed": passed, "detail": detail}
+
+
 def report_content() -> dict[str, Any]:
     arms = {}
     for number, (name, values) in enumerate(ARMS.items()):
@@ -55,34 +64,37 @@ def report_content() -> dict[str, Any]:
             ],
         }  # fmt: skip
     return {
-        "schema_version": 1, "name": "mnist5k demo", "created": "2025-03-01T12:34:56+00:00", "robustaug": "0.1.0", "seed": 7,
+        "schema_version": 1, "name": "mnist5k demo", "created": "2025-03-01T12:34:56+00:00",
+        "robustaug": "0.1.0", "seed": 7,
         "data": {
-            "name": "mnist5k", "classes": CLASSES, "image_size": [28, 28], "train": 3500, "validation": 500, "test": 1000,
+            "name": "mnist5k", "classes": list(CLASSES), "image_size": [28, 28], "train": 3500,
+            "validation": 500, "test": 1000,
             "fingerprint": "9f2c" * 16, "skipped": [{"path": "3/broken.png", "reason": "truncated image"}],
         },
         "threat": {"norm": "linf", "eps": 0.2, "bounds": [0.0, 1.0]},
         "attacks": {
             "fgsm": {}, "pgd": {"steps": 40, "step_size": 0.0125, "restarts": 5, "random_start": True},
-            "noise": {"draws": 1}, "unseen_style": {"paintings": 4}, "eps_curve": {"attack": "pgd", "steps": 20, "restarts": 1},
+            "noise": {"draws": 1}, "unseen_style": {"paintings": 4},
+            "eps_curve": {"attack": "pgd", "steps": 20, "restarts": 1},
         },
         "style": {
-            "training_paintings": ["wheat-field", "great-wave"], "held_out_paintings": ["starry-night"], "variants": 700,
-            "steps": 150, "layers": ["conv1_1", "conv2_1"],
+            "training_paintings": ["wheat-field", "great-wave"], "held_out_paintings": ["starry-night"],
+            "variants": 700, "steps": 150, "layers": ["conv1_1", "conv2_1"],
         },
         "arms": arms,
         "comparisons": [
-            {"metric": "pgd", "arm_a": "clean", "arm_b": "adversarial", "only_a": 1, "only_b": 849, "n": 1000, "p_value": 1e-200, "p_value_holm": 6e-200},
-            {"metric": "clean", "arm_a": "adversarial", "arm_b": "clean", "only_a": 9, "only_b": 21, "n": 1000, "p_value": 0.043, "p_value_holm": 0.085},
-            {"metric": "pgd", "arm_a": "adversarial", "arm_b": "adversarial+style", "only_a": 60, "only_b": 52, "n": 1000, "p_value": 0.51, "p_value_holm": 0.51},
+            comparison("pgd", ("clean", "adversarial"), (1, 849), 1e-200),
+            comparison("clean", ("adversarial", "clean"), (9, 21), 0.0428),
+            comparison("pgd", ("adversarial", "adversarial+style"), (60, 52), 0.51),
         ],
         "checks": [
-            {"name": "more steps find no more", "arm": "adversarial", "passed": True, "detail": "85.1 at 40 steps, 85.0 at 80"},
-            {"name": "large eps reaches zero", "arm": "style", "passed": False, "detail": "still 4.1 percent at eps 0.5"},
-            {"name": "test split untouched", "arm": None, "passed": True, "detail": "no test image among the training images"},
+            check("more steps find no more", "adversarial", True, "85.1 at 40 steps, 85.0 at 80"),
+            check("large eps reaches zero", "style", False, "still 4.1 percent at eps 0.5"),
+            check("test split untouched", None, True, "no test image among the training images"),
         ],
         "chance": 0.1,
         "versions": {"python": "3.12.3", "torch": "2.11.0", "robustaug": "0.1.0"},
-        "hardware": {"processor": "Example CPU", "threads": 2, "memory_gib": 4.0, "accelerator": None, "fast_bfloat16": False},
+        "hardware": {"processor": "Example CPU", "threads": 2, "memory_gib": 4.0, "accelerator": None},
         "seconds": {"data": 1.21, "style": 61.0, "training": 195.5, "evaluation": 60.2, "total": 317.9},
         "config": {"name": "mnist5k demo", "seed": 7, "data": {"source": "mnist5k"}},
     }  # fmt: skip
@@ -90,18 +102,19 @@ def report_content() -> dict[str, Any]:
 
 def history_rows(arm: str) -> list[dict[str, Any]]:
     rows = []
+    pace = 90 + 20 * list(ARMS).index(arm)
     for step in range(10, 601, 10):
-        row = {"step": step, "loss": 2.3 * math.exp(-step / 150) + 0.05, "train_accuracy": 1 - math.exp(-step / 80)}
+        row = {"step": step, "loss": 2.3 * math.exp(-step / pace) + 0.05, "train_accuracy": 1 - math.exp(-step / 80)}
         row |= {"learning_rate": 0.1 * (1 - step / 601), "seconds": 0.08 * step}
         if step % 100 == 0:
-            row["validation_clean"] = 1 - 0.5 * math.exp(-step / 120)
+            row["validation_clean"] = 1 - 0.5 * math.exp(-step / pace)
             if "adversarial" in arm:
-                row["validation_robust"] = 0.85 - 0.7 * math.exp(-step / 200)
+                row["validation_robust"] = 0.85 - 0.7 * math.exp(-step / pace / 2)
         rows.append(row)
     return rows
 
 
-def write_run(folder: Path, change: Change | None = None, side: int = 28, per_arm: int = 3) -> Path:
+def write_run_folder(folder: Path, change: Change | None = None, side: int = 28, per_arm: int = 3) -> Path:
     """Write a run folder; ``change`` edits the report first."""
     report = report_content()
     if change is not None:
@@ -173,8 +186,14 @@ def content() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="session")
+def write_run() -> Callable[..., Path]:
+    """``write_run(folder, change=None, side=28, per_arm=3)`` writes a run folder and returns it."""
+    return write_run_folder
+
+
+@pytest.fixture(scope="session")
 def built_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder whose report has been built, not to be changed."""
-    folder = write_run(tmp_path_factory.mktemp("run") / "demo")
+    folder = write_run_folder(tmp_path_factory.mktemp("run") / "demo")
     build_report(folder)
     return folder

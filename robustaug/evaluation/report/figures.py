@@ -1,19 +1,22 @@
 """The report's charts, drawn with matplotlib's object-oriented API: no global state, byte-repeatable files."""
 
-import logging
 import math
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
+from robustaug.evaluation.report.chart_style import (
+    INK,
+    MUTED,
+    arm_legend,
+    chance_line,
+    chart_style,
+    percent_axis,
+    save_png,
+)
 from robustaug.evaluation.report.run_folder import RunFolder
 from robustaug.evaluation.report.wording import (
     arm_looks,
@@ -26,41 +29,9 @@ from robustaug.evaluation.report.wording import (
 )
 from robustaug.files import writing
 
-INK, MUTED, RULE, PAPER = "#1b1f24", "#646d78", "#dfe3e8", "#ffffff"
-
 MAX_CLASSES = 50  # rows that a reader can follow in one chart
 _MAX_POINTS = 200  # of a training curve; more are averaged
 _WIDTH = 7.4  # inches
-
-_STYLE = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "robustaug",
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib, so the layout is the same everywhere
-    "font.size": 9,
-    "text.color": INK,
-    "text.parse_math": False,  # a class may be called "$5"
-    "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4.5,
-}
 
 
 @dataclass(frozen=True)
@@ -76,7 +47,7 @@ def draw_figures(run: RunFolder, folder: Path) -> list[str]:
     """Write every chart that the run has numbers for as ``NAME.svg``, the accuracy chart as PNG too.
 
     Returns:
-        The names of the charts written.
+        The names of the files written.
 
     Raises:
         RobustAugError: a file cannot be written.
@@ -90,31 +61,11 @@ def draw_figures(run: RunFolder, folder: Path) -> list[str]:
             with writing(folder / f"{drawing.name}.svg") as path:
                 nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
                 figure.savefig(path, format="svg", metadata=nothing)
+            written.append(f"{drawing.name}.svg")
             if drawing.png:
                 save_png(figure, folder / f"{drawing.name}.png")
-        written.append(drawing.name)
+                written.append(f"{drawing.name}.png")
     return written
-
-
-@contextmanager
-def chart_style() -> Iterator[None]:
-    """The look of all charts; matplotlib's settings are as before afterwards."""
-    fonts = logging.getLogger("matplotlib.font_manager")
-    level = fonts.level
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        # Class names in other scripts: the browser has the glyphs that matplotlib's own font lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        fonts.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            fonts.setLevel(level)
-
-
-def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG at twice the usual resolution, without metadata."""
-    with writing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=180, metadata={"Software": None})
 
 
 def accuracy_by_arm(run: RunFolder) -> Figure | None:
@@ -149,9 +100,9 @@ def accuracy_by_arm(run: RunFolder) -> Figure | None:
     axes.set_xticks(range(len(metrics)), [shortened(metric_title(name), 16) for name in metrics])
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
-    _percent_axis(axes, top=109)
-    _chance_line(axes, report)
-    _arm_legend(figure, arms, patches=True)
+    percent_axis(axes, top=109)
+    chance_line(axes, report)
+    arm_legend(figure, arms, patches=True)
     return figure
 
 
@@ -186,14 +137,14 @@ def accuracy_against_eps(run: RunFolder) -> Figure | None:
     axes.set_xlabel(
         f"eps ({ {'linf': 'L-infinity', 'l2': 'L2', 'l1': 'L1'}.get(report['threat']['norm'], '') } radius)"
     )
-    _percent_axis(axes, top=105)
-    _chance_line(axes, report)
-    _arm_legend(figure, list(curves))
+    percent_axis(axes, top=105)
+    chance_line(axes, report)
+    arm_legend(figure, list(curves))
     return figure
 
 
 def training_curves(run: RunFolder) -> Figure | None:
-    """Training loss, and validation accuracy (clean filled, under attack hollow) against optimisation steps."""
+    """Training loss, and validation accuracy against optimisation steps; the chosen checkpoint has a mark."""
     report = run.report
     arms = [arm for arm in report["arms"] if run.history.get(arm)]
     if not arms:
@@ -222,11 +173,11 @@ def training_curves(run: RunFolder) -> Figure | None:
         if not axes.lines:
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
         if is_accuracy:
-            _percent_axis(axes, top=103)
+            percent_axis(axes, top=103)
             axes.set_ylabel("")
         else:
             axes.set_ylim(bottom=0)
-    _arm_legend(figure, arms)
+    arm_legend(figure, arms)
     return figure
 
 
@@ -243,20 +194,21 @@ def per_class_accuracy(run: RunFolder) -> Figure | None:
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, kind in zip(panels, kinds, strict=True):
         axes.set_title(metric_title(kind))
-        for arm, table in tables.items():
+        for number, (arm, table) in enumerate(tables.items()):
+            shift = 0.6 * ((number + 0.5) / len(tables) - 0.5)  # side by side where arms agree
             found = [
                 (100 * table[kind][name]["value"], row)
                 for row, name in enumerate(classes)
                 if name in table.get(kind, {})
             ]
-            values, rows = [value for value, _ in found], [row for _, row in found]
+            values, rows = [value for value, _ in found], [row + shift for _, row in found]
             axes.plot(values, rows, looks[arm].marker, color=looks[arm].colour, alpha=0.85, markeredgewidth=0)
         axes.set_yticks(range(len(classes)), [shortened(name, 24) for name in classes])
         axes.tick_params(axis="y", length=0)
         axes.set_ylim(len(classes) - 0.5, -0.5)
         axes.set_xlim(-3, 103)
         axes.set_xlabel("accuracy, %")
-    _arm_legend(figure, [arm for arm in tables if tables[arm]])
+    arm_legend(figure, [arm for arm in tables if tables[arm]])
     return figure
 
 
@@ -273,45 +225,6 @@ def classes_shown(report: Mapping[str, Any]) -> list[str]:
 
     lowest = set(sorted(classes, key=mean)[:MAX_CLASSES])
     return [name for name in classes if name in lowest]
-
-
-def _percent_axis(axes: Axes, top: float) -> None:
-    axes.set_ylim(0, top)
-    axes.set_yticks(range(0, 101, 20))
-    axes.set_ylabel("accuracy, %")
-
-
-def _chance_line(axes: Axes, report: Mapping[str, Any]) -> None:
-    chance = report.get("chance")
-    if chance is None:
-        return
-    axes.axhline(100 * chance, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
-    axes.annotate(
-        f"guessing {percent(chance)}",
-        (1.0, 100 * chance),
-        xycoords=axes.get_yaxis_transform(),
-        xytext=(0, 2),
-        textcoords="offset points",
-        ha="right",
-        va="bottom",
-        fontsize=7.5,
-        color=MUTED,
-    )
-
-
-def _arm_legend(figure: Figure, arms: list[str], *, patches: bool = False) -> None:
-    looks = arm_looks(arms)
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=looks[arm].colour,
-            marker="s" if patches else looks[arm].marker,
-            linestyle="" if patches else looks[arm].line,
-        )
-        for arm in arms
-    ]
-    figure.legend(handles, [shortened(arm) for arm in arms], loc="outside upper left", ncols=min(len(arms), 4))
 
 
 def _thinned(rows: list[tuple[int, float]]) -> tuple[list[int], list[float]]:

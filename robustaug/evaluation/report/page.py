@@ -13,15 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from robustaug.evaluation.report import wording
-from robustaug.evaluation.report.figures import (
-    DRAWINGS,
-    INK,
-    MUTED,
-    PAPER,
-    RULE,
-    classes_shown,
-    draw_figures,
-)
+from robustaug.evaluation.report.chart_style import INK, MUTED, PAPER, RULE
+from robustaug.evaluation.report.figures import DRAWINGS, classes_shown, draw_figures
 from robustaug.evaluation.report.run_folder import RunFolder, read_run
 from robustaug.evaluation.report.samples import LARGEST_SIDE, draw_grids, page_samples
 from robustaug.evaluation.report.table import summary
@@ -49,9 +42,7 @@ def build_report(run_dir: Path) -> Path:
     """
     run = read_run(run_dir)
     figures = run_dir / "figures"
-    written = {f"{name}.svg" for name in draw_figures(run, figures)} | {
-        f"{name}.png" for name in draw_grids(run, figures)
-    }
+    written = {*draw_figures(run, figures), *draw_grids(run, figures)}
     _remove_stale(figures, written)
     write_text(run_dir / "summary.md", summary(run.report))
     page = run_dir / "report.html"
@@ -73,8 +64,9 @@ def render(run: RunFolder) -> str:
         "plain": wording.plain,
         "norm_text": wording.norm_text,
         "flat": flat,
+        "unbroken": unbroken,
     }
-    report = run.report
+    report = {"style": None, "comparisons": [], "config": None} | run.report
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     adversarial, stylised = page_samples(run)
     return environment.get_template("template.html.j2").render(
@@ -100,6 +92,7 @@ def render(run: RunFolder) -> str:
         norm=wording.norm_text(report["threat"]["norm"]),
         charts=_charts(run),
         curve_eps=_curve_eps(report),
+        training_facts=_training_facts(report),
         per_class_kinds=[
             kind
             for kind in ("clean", "pgd")
@@ -129,8 +122,13 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     return pairs
 
 
+def unbroken(text: str) -> str:
+    """Text whose intervals and p values do not break across lines."""
+    return re.sub(r"\[[^\]]*\]|p [<=] [\d.]+", lambda found: found[0].replace(" ", "\u00a0"), text)
+
+
 def inline_svg(svg: str, name: str, description: str) -> Markup:
-    """A chart as an inline element: its own ids, the page's colours (so that dark mode reaches it), a text for readers."""
+    """A chart as an inline element: its own ids, the page's colours (for dark mode), a text for readers."""
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
     body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", body)
@@ -142,15 +140,13 @@ def inline_svg(svg: str, name: str, description: str) -> Markup:
 
 
 def _charts(run: RunFolder) -> dict[str, Markup]:
-    arms = ", ".join(run.report["arms"])
+    arms = f"the arms {', '.join(run.report['arms'])}"
+    below = "The numbers are in the table below the chart."
     descriptions = {
-        "accuracy": f"Bar chart with 95% intervals: accuracy of the arms {arms} on each metric. "
-        "The numbers are in the results table.",
-        "eps": f"Line chart with 95% bands: accuracy of the arms {arms} against the attack's eps. "
-        "The numbers are in the table below the chart.",
-        "classes": f"Dot plot: accuracy of each class for the arms {arms}. The numbers are in the table below the chart.",
-        "training": f"Line charts against optimisation steps for the arms {arms}: training loss, validation accuracy on "
-        "clean images and under attack.",
+        "accuracy": f"Bar chart with 95% intervals: accuracy of {arms} on each metric, as in the results table.",
+        "eps": f"Line chart with 95% bands: accuracy of {arms} against the attack's eps. {below}",
+        "classes": f"Dot plot: accuracy of {arms} on each class. {below}",
+        "training": f"Line charts for {arms}: training loss, validation accuracy clean and under attack, by step.",
     }
     folder = run.path / "figures"
     return {
@@ -168,6 +164,18 @@ def _curve_eps(report: Mapping[str, Any]) -> list[tuple[float, str, dict[str, di
             eps = wording.eps_number(point["eps"])
             table.setdefault(eps, (eps, wording.eps_text(point["eps"]), {}))[2][arm] = point
     return [table[eps] for eps in sorted(table)]
+
+
+def _training_facts(report: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """How each arm was trained: (name, text of each arm), an empty text where an arm has no such entry."""
+    columns: list[dict[str, str]] = []
+    for entry in report["arms"].values():
+        mix = [f"{100 * share:.4g}% {kind}" for kind, share in (entry.get("mix") or {}).items() if share]
+        facts = {"description": entry.get("description", ""), "mix": ", ".join(mix)}
+        columns.append(facts | dict(flat(entry.get("training") or {})))
+    names = dict.fromkeys(name for column in columns for name in column)
+    rows = [(name, [column.get(name, "") for column in columns]) for name in names]
+    return [row for row in rows if any(row[1])]
 
 
 def _remove_stale(folder: Path, written: set[str]) -> None:

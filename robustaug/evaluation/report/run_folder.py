@@ -45,7 +45,7 @@ def load_report(run_dir: Path) -> dict[str, Any]:
         raise RobustAugError(f"{run_dir} is not a folder; name the run folder that `robustaug run` wrote")
     if not path.is_file():
         raise RobustAugError(
-            f"{run_dir} holds no report.json; name a finished run folder, or finish this one with `robustaug run --resume`"
+            f"{run_dir} holds no report.json; name a finished run folder, or finish it with `robustaug run --resume`"
         )
     report = read_json(path)
     version = report.get("schema_version") if isinstance(report, dict) else None

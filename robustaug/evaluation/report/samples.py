@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from robustaug.evaluation.report.figures import INK, MUTED, chart_style, save_png
+from robustaug.evaluation.report.chart_style import INK, MUTED, chart_style, save_png
 from robustaug.evaluation.report.run_folder import RunFolder, inside
 from robustaug.evaluation.report.verdict import best_arm, reference_arm
 from robustaug.evaluation.report.wording import plain, shortened
@@ -62,10 +62,10 @@ def draw_grids(run: RunFolder, folder: Path) -> list[str]:
         wanted = [arm for arm in (reference_arm(run.report), best_arm(run.report)) if arm in present] or present[:1]
         blocks = [[row for row in rows if str(row.get("arm")) == arm][:_GRID_COLUMNS] for arm in dict.fromkeys(wanted)]
         _draw_grid(run, blocks, ADVERSARIAL_PARTS, folder / "adversarial.png", run.adversarial.get("amplification"))
-        written.append("adversarial")
+        written.append("adversarial.png")
     if run.stylised is not None and run.stylised["rows"]:
         _draw_grid(run, [run.stylised["rows"][:_GRID_COLUMNS]], STYLISED_PARTS, folder / "stylised.png", None)
-        written.append("stylised")
+        written.append("stylised.png")
     return written
 
 
@@ -142,7 +142,9 @@ def _draw_grid(
                 else:
                     axes.imshow(np.asarray(picture), interpolation="nearest")
                 axes.set_title(_caption(block[column], part), loc="center", fontsize=7, weight="normal", pad=3)
-            heading = part if part != "perturbation" or amplification is None else f"{part}\n×{plain(amplification)}"
+            heading = (
+                part if part != "perturbation" or amplification is None else f"{part}\n{plain(amplification)} times"
+            )
             arm = block[0].get("arm")
             if arm is not None and part == parts[0]:
                 heading = f"{shortened(str(arm), 18)}\n\n{heading}"

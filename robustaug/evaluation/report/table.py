@@ -85,8 +85,8 @@ def _caption(report: Mapping[str, Any]) -> str:
     threat = report["threat"]
     attacks = [f"{metric_title(name)}: {effort(report, name)}" for name in metric_names(report) if effort(report, name)]
     return (
-        f"Accuracy in percent with 95% interval; n test images. {norm_text(threat['norm'])} eps {eps_text(threat['eps'])}"
-        + (f"; {'; '.join(attacks)}." if attacks else ".")
+        "Accuracy in percent with 95% interval; n test images. "
+        f"{norm_text(threat['norm'])} eps {eps_text(threat['eps'])}" + (f"; {'; '.join(attacks)}." if attacks else ".")
     )
 
 

@@ -20,7 +20,7 @@ _LISTED = 4  # pairs named in a sentence before it points at the table
 
 
 def verdict(report: Mapping[str, Any]) -> list[str]:
-    """Plain sentences: accuracy under attack, what it costs on clean images, unseen style, and what is not told apart."""
+    """Plain sentences: accuracy under attack, its cost on clean images, unseen style, and what is not told apart."""
     sentences = [_under_attack(report), _clean_cost(report), _unseen_style(report), _undecided(report)]
     return [sentence for sentence in sentences if sentence]
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 METRIC_TITLES = {
     "clean": "Clean",
@@ -35,7 +35,7 @@ class ArmLook:
 
     colour: str
     marker: str
-    line: str
+    line: Literal["-", "--", "-.", ":"]
 
 
 # After Okabe and Ito (2008), without the hues that are too light for white paper.

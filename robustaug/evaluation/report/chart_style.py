@@ -1,0 +1,111 @@
+"""The look of the charts: colours, fonts, axes and the legend."""
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from robustaug.evaluation.report.wording import arm_looks, percent, shortened
+from robustaug.files import writing
+
+INK, MUTED, RULE, PAPER = "#1b1f24", "#646d78", "#dfe3e8", "#ffffff"
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "robustaug",
+    "font.family": ["DejaVu Sans"],  # comes with matplotlib, so the layout is the same everywhere
+    "font.size": 9,
+    "text.color": INK,
+    "text.parse_math": False,  # a class may be called "$5"
+    "axes.labelcolor": INK,
+    "axes.edgecolor": MUTED,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.titlesize": 9,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "grid.color": RULE,
+    "grid.linewidth": 0.6,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "legend.frameon": False,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": PAPER,
+    "lines.linewidth": 1.6,
+    "lines.markersize": 4.5,
+}
+
+
+@contextmanager
+def chart_style() -> Iterator[None]:
+    """The look of all charts; matplotlib's settings are as before afterwards."""
+    fonts = logging.getLogger("matplotlib.font_manager")
+    level = fonts.level
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # Class names in other scripts: the browser has the glyphs that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        fonts.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            fonts.setLevel(level)
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG at twice the usual resolution, without metadata."""
+    with writing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=180, metadata={"Software": None})
+
+
+def percent_axis(axes: Axes, top: float) -> None:
+    """A vertical axis of accuracy from 0 to ``top`` percent."""
+    axes.set_ylim(0, top)
+    axes.set_yticks(range(0, 101, 20))
+    axes.set_ylabel("accuracy, %")
+
+
+def chance_line(axes: Axes, report: Mapping[str, Any]) -> None:
+    """A dotted line at the accuracy of guessing, where the report states it."""
+    chance = report.get("chance")
+    if chance is None:
+        return
+    axes.axhline(100 * chance, color=MUTED, linewidth=0.9, linestyle=(0, (1, 2)))
+    axes.annotate(
+        f"guessing\n{percent(chance)}",
+        (1.0, 100 * chance),
+        xycoords=axes.get_yaxis_transform(),
+        xytext=(3, 0),
+        textcoords="offset points",
+        ha="left",
+        va="center",
+        fontsize=7.5,
+        color=MUTED,
+    )
+
+
+def arm_legend(figure: Figure, arms: list[str], *, patches: bool = False) -> None:
+    """The arms' names and looks above the charts; ``patches`` for bars."""
+    looks = arm_looks(arms)
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=looks[arm].colour,
+            marker="s" if patches else looks[arm].marker,
+            linestyle="" if patches else looks[arm].line,
+        )
+        for arm in arms
+    ]
+    figure.legend(handles, [shortened(arm) for arm in arms], loc="outside upper left", ncols=min(len(arms), 4))

@@ -1,0 +1,270 @@
+"""The page: well-formed, self-contained, true to report.json, safe with hostile names, repeatable."""
+
+import base64
+import hashlib
+import io
+import json
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robustaug.errors import RobustAugError
+from robustaug.evaluation.report import build_report
+from robustaug.evaluation.report.figures import classes_shown
+
+WriteRun = Callable[..., Path]
+VOID = {"meta", "link", "img", "br", "hr", "input"}
+HOSTILE = "</style><script>alert(1)</script>\"'&--><img src=x onerror=alert(1)>"
+
+
+class Page(HTMLParser):
+    """Collects elements, checks nesting, and keeps the text of each table cell of the results."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.cells: dict[tuple[str, str], tuple[dict[str, str | None], str]] = {}
+        self.text = ""
+        self._open: list[str] = []
+        self._cell: tuple[str, str] | None = None
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        attributes = dict(attrs)
+        self.elements.append((tag, attributes))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "td" and "data-metric" in attributes:
+            self._cell = (str(attributes["data-arm"]), str(attributes["data-metric"]))
+            self.cells[self._cell] = (attributes, "")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+        if tag == "td":
+            self._cell = None
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+        if self._cell is not None:
+            attributes, text = self.cells[self._cell]
+            self.cells[self._cell] = (attributes, text + data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture(scope="session")
+def html(built_run: Path) -> str:
+    return (built_run / "report.html").read_text()
+
+
+@pytest.fixture(scope="session")
+def page(html: str) -> Page:
+    return Page(html)
+
+
+def test_results_table_equals_report_json(page: Page, content: dict[str, Any]) -> None:
+    metrics = ("clean", "noise", "fgsm", "pgd", "unseen_style")
+    assert set(page.cells) == {(arm, metric) for arm in content["arms"] for metric in metrics}
+    for (arm, metric), (attributes, text) in page.cells.items():
+        m = content["arms"][arm]["metrics"].get(metric)
+        if m is None:
+            assert text.split() == ["not", "measured"]
+            assert "data-value" not in attributes
+            continue
+        assert float(str(attributes["data-value"])) == m["value"]
+        percent = [f"{100 * m[key]:.1f}" for key in ("value", "low", "high")]
+        assert text.split() == [percent[0], f"[{percent[1]},", f"{percent[2]}]", "n", f"{m['n']:,}"]
+
+
+def test_nothing_is_loaded_from_elsewhere(page: Page, html: str) -> None:
+    for _, attributes in page.elements:
+        for name in ("src", "href", "xlink:href", "action", "data", "poster", "srcset"):
+            assert str(attributes.get(name) or "#").startswith(("#", "data:image/png;base64,"))
+    assert set(re.findall(r"url\(\s*['\"]?(.)", html)) <= {"#"}
+    assert "@import" not in html
+    assert not page.all("link")
+
+
+def test_policy_allows_this_script_alone(page: Page, html: str) -> None:
+    policy = next(str(m["content"]) for m in page.all("meta") if m.get("http-equiv") == "Content-Security-Policy")
+    scripts = re.findall(r"<script>(.*?)</script>", html, flags=re.DOTALL)
+    assert len(scripts) == 1
+    digest = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert f"script-src 'sha256-{digest}';" in policy
+
+
+def test_page_is_accessible(page: Page) -> None:
+    assert all(image.get("alt") for image in page.all("img"))
+    drawings = page.all("svg")
+    assert len(drawings) == 4
+    assert all(drawing["role"] == "img" and drawing["aria-label"] for drawing in drawings)
+    identifiers = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
+    assert len(identifiers) == len(set(identifiers))
+    targets = {str(a["href"])[1:] for a in page.all("a")}
+    assert targets <= set(identifiers)
+    levels = [int(tag[1]) for tag, _ in page.elements if re.fullmatch(r"h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def test_internal_references_of_charts_resolve(page: Page, html: str) -> None:
+    identifiers = {attributes["id"] for _, attributes in page.elements if attributes.get("id")}
+    used = set(re.findall(r"url\(#([^)]+)\)", html)) | {str(u["xlink:href"])[1:] for u in page.all("use")}
+    assert used
+    assert used <= identifiers
+
+
+def test_failed_checks_stand_beside_the_headline(page: Page) -> None:
+    before_results = page.text.split("Accuracy in percent")[0]
+    assert "1 of 3 checks failed" in before_results
+    assert "still 4.1 percent at eps 0.5" in before_results
+    assert sum(a.get("class") == "mark" for a in page.all("a")) == 1
+
+
+def test_everything_that_was_used_is_stated(page: Page) -> None:
+    for text in (
+        *("step_size", "0.0125", "amplified 2.5 times", "starry-night", "optimizer.learning_rate"),
+        *("3/broken.png", "truncated image", "9f2c" * 16),
+        *("Example CPU", "2.11.0", "3 min 16 s", 'name = "mnist5k demo"', "robustaug run config.toml"),
+    ):
+        assert text in page.text
+
+
+def test_files_are_written_and_charts_are_svg_text(built_run: Path) -> None:
+    names = {path.name for path in (built_run / "figures").iterdir()}
+    charts = {"accuracy.svg", "eps.svg", "classes.svg", "training.svg"}
+    assert names == charts | {"accuracy.png", "adversarial.png", "stylised.png"}
+    assert {path.name for path in built_run.iterdir()} == {
+        "arms", "config.toml", "figures", "report.html", "report.json", "samples", "summary.md",
+    }  # fmt: skip
+    for name in charts:
+        text = (built_run / "figures" / name).read_text()
+        words = {element.text for element in ET.fromstring(text).iter("{http://www.w3.org/2000/svg}text")}
+        assert "adversarial+style" in words
+        assert "<dc:date>" not in text
+
+
+def test_chart_labels_are_the_measured_values(built_run: Path, content: dict[str, Any]) -> None:
+    root = ET.parse(built_run / "figures" / "accuracy.svg").getroot()
+    words = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    for entry in content["arms"].values():
+        for metric in entry["metrics"].values():
+            assert f"{100 * metric['value']:.1f}" in words
+
+
+def test_two_builds_give_the_same_bytes(built_run: Path, tmp_path: Path, write_run: WriteRun) -> None:
+    again = write_run(tmp_path / "again")
+    build_report(again)
+    for path in [built_run / "report.html", built_run / "summary.md", *(built_run / "figures").iterdir()]:
+        assert path.read_bytes() == (again / path.relative_to(built_run)).read_bytes(), path.name
+
+
+def test_embedded_pictures_are_the_samples(built_run: Path, page: Page) -> None:
+    first = next(str(image["src"]) for image in page.all("img"))
+    with Image.open(io.BytesIO(base64.b64decode(first.split(",", 1)[1]))) as shown:
+        expected = Image.open(built_run / "samples" / "clean-0-original.png")
+        assert np.array_equal(np.asarray(shown), np.asarray(expected))
+
+
+def test_hostile_names_are_text(tmp_path: Path, write_run: WriteRun) -> None:
+    def change(report: dict[str, Any]) -> None:
+        report.update(name=HOSTILE)
+        report["data"]["classes"][3] = HOSTILE
+        for entry in report["arms"].values():
+            for table in entry["per_class"].values():
+                table[HOSTILE] = table.pop("3")
+        report["data"]["skipped"] = [{"path": HOSTILE, "reason": HOSTILE}]
+        report["arms"][HOSTILE] = report["arms"].pop("style")
+        report["checks"][1] |= {"name": HOSTILE, "arm": HOSTILE, "detail": HOSTILE}
+        report["attacks"][HOSTILE] = {HOSTILE: [HOSTILE]}
+        report["config"] = {HOSTILE: HOSTILE}
+
+    run = write_run(tmp_path / "run", change)
+    (run / "config.toml").unlink()
+    samples = json.loads((run / "samples" / "adversarial.json").read_text())
+    samples["rows"][0] |= {"key": HOSTILE, "label": HOSTILE, "prediction_after": HOSTILE}
+    samples["rows"][1] |= {"original": "../../../../../etc/hostname", "adversarial": "gone.png"}
+    (run / "samples" / "adversarial.json").write_text(json.dumps(samples))
+    page = Page(build_report(run).read_text())
+    assert len(page.all("script")) == 1
+    assert not any("onerror" in attributes for _, attributes in page.elements)
+    assert page.text.count("<script>alert(1)</script>") >= 8
+    assert page.text.count("picture missing") == 2
+    assert "<script" not in (run / "summary.md").read_text()
+
+
+def test_missing_parts_still_give_a_page(tmp_path: Path, write_run: WriteRun) -> None:
+    def change(report: dict[str, Any]) -> None:
+        for key in ("style", "comparisons", "chance", "config"):
+            del report[key]
+        report |= {"attacks": {}, "checks": []}
+        report["arms"] = {"mine": {"metrics": {"fgsm": report["arms"]["clean"]["metrics"]["fgsm"]}}}
+        for key in ("train", "validation", "fingerprint", "skipped"):
+            del report["data"][key]
+
+    run = write_run(tmp_path / "run", change)
+    build_report(run)  # with samples, so that their grids are there and must go
+    (run / "samples" / "adversarial.json").unlink()
+    (run / "samples" / "stylised.json").unlink()
+    page = Page(build_report(run).read_text())
+    assert {path.name for path in (run / "figures").iterdir()} == {"accuracy.svg", "accuracy.png"}
+    assert set(page.cells) == {("mine", "fgsm")}
+    for text in ("No samples were kept.", "No training history was kept.", "No checks were run.", "Not measured."):
+        assert text in page.text
+
+
+def test_page_stays_below_five_megabytes(tmp_path: Path, write_run: WriteRun) -> None:
+    def change(report: dict[str, Any]) -> None:
+        names = [f"class {number:03d} with a rather long name $x^2$" for number in range(120)]
+        report["data"]["classes"] = names
+        for entry in report["arms"].values():
+            for kind, table in entry["per_class"].items():
+                entry["per_class"][kind] = {name: table[str(i % 10)] for i, name in enumerate(names)}
+
+    run = write_run(tmp_path / "run", change, side=160, per_arm=8)
+    path = build_report(run)
+    assert path.stat().st_size < 5_000_000
+    shown = re.findall(r"(\d+) of (32|8) samples", path.read_text())
+    assert 4 <= int(shown[0][0]) < 32
+    assert all(f"class {number:03d}" in path.read_text() for number in range(120))
+    assert "50 of 120 classes with the lowest accuracy" in path.read_text()
+
+
+def test_chart_of_many_classes_keeps_the_worst(content: dict[str, Any]) -> None:
+    names = [f"c{number}" for number in range(80)]
+    table = {name: {"value": (number * 37 % 80) / 80} for number, name in enumerate(names)}
+    report = {"data": {"classes": names}, "arms": {"a": {"per_class": {"clean": table}}}}
+    shown = classes_shown(report)
+    assert len(shown) == 50
+    assert shown == [name for name in names if table[name]["value"] < 50 / 80]
+
+
+def test_damaged_samples_are_one_clear_line(tmp_path: Path, write_run: WriteRun) -> None:
+    run = write_run(tmp_path / "run")
+    (run / "samples" / "stylised.json").write_text('{"rows": 3}')
+    with pytest.raises(RobustAugError, match=r"stylised\.json is damaged"):
+        build_report(run)
+    assert not (run / "report.html").exists()
+
+
+def test_an_unwritable_folder_is_one_clear_line(tmp_path: Path, write_run: WriteRun) -> None:
+    run = write_run(tmp_path / "run")
+    (run / "figures").write_text("a file where the folder belongs")
+    with pytest.raises(RobustAugError, match="cannot write"):
+        build_report(run)

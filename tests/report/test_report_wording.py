@@ -1,0 +1,158 @@
+"""Numbers as words, the verdict, and the terminal and Markdown tables."""
+
+import copy
+import io
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from robustaug.evaluation.report import markdown_table, results_table
+from robustaug.evaluation.report import wording as w
+from robustaug.evaluation.report.table import summary
+from robustaug.evaluation.report.verdict import verdict
+
+
+@pytest.mark.parametrize(
+    ("eps", "text", "number"),
+    [
+        (0.2, "0.2", 0.2),
+        (8 / 255, "8/255", 8 / 255),
+        ("8/255", "8/255", 8 / 255),
+        (0.0, "0", 0.0),
+        (0.0317, "0.0317", 0.0317),
+    ],
+)
+def test_eps_is_written_as_people_write_it(eps: float | str, text: str, number: float) -> None:
+    assert w.eps_text(eps) == text
+    assert w.eps_number(eps) == pytest.approx(number, abs=1e-12)
+
+
+@given(st.integers(0, 255))
+def test_eps_text_loses_no_level(level: int) -> None:
+    assert w.eps_number(w.eps_text(level / 255)) == pytest.approx(level / 255, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(1.21, "1.2 s"), (48.3, "48 s"), (59.6, "1 min 0 s"), (317.9, "5 min 18 s"), (7500, "2 h 5 min")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert w.duration(seconds) == text
+
+
+def test_small_words() -> None:
+    assert w.accuracy({"value": 0.974, "low": 0.9622, "high": 0.9821, "n": 1000}) == "97.4 [96.2, 98.2]"
+    assert w.accuracy(None) == "not measured"
+    assert [w.p_value(p) for p in (0.0009, 0.001, 0.0341, 1.0)] == ["p < 0.001", "p = 0.001", "p = 0.034", "p = 1.000"]
+    assert [w.plain(value) for value in (None, True, 0.1, [], [1, "a"])] == ["none", "yes", "0.1", "none", "1, a"]
+    assert w.shortened("a\nb" * 20, 5) == "a ba…"
+
+
+def test_arms_keep_their_colour_and_new_ones_get_their_own() -> None:
+    every = w.arm_looks(["clean", "mine", "adversarial", "yours"])
+    assert w.arm_looks(["adversarial"])["adversarial"] == every["adversarial"]
+    assert len({look.colour for look in every.values()}) == len(every)
+
+
+def test_verdict_states_the_measured_numbers(content: dict[str, Any]) -> None:
+    assert verdict(content) == [
+        "Under PGD with 40 steps, 5 restarts at L-infinity eps 0.2, the arm “adversarial” classifies "
+        "85.1% [82.8, 87.2] of 1,000 test images correctly; “clean” keeps 0.3% [0.1, 0.9].",
+        "On unchanged images “adversarial” scores 97.4% [96.2, 98.2], 1.2 points less than “clean” with "
+        "98.6% [97.7, 99.2], a difference that this sample cannot tell from chance (Holm p = 0.086).",
+        "On 1,000 test images restyled with paintings that training never saw, “style” scores highest with "
+        "86.8% [84.6, 88.8]; “clean” reaches 40.2% [37.2, 43.3].",
+        "Of 3 tested differences the sample cannot tell 2 from chance (McNemar, Holm-corrected): Clean, “adversarial” "
+        "and “clean” (p = 0.086); PGD, “adversarial” and “adversarial+style” (p = 1.000).",
+    ]
+
+
+def test_verdict_takes_the_strongest_attack(content: dict[str, Any]) -> None:
+    report = copy.deepcopy(content)
+    report["arms"]["adversarial"]["metrics"]["autoattack"] = {"value": 0.8, "low": 0.7, "high": 0.9, "n": 50}
+    assert verdict(report)[0] == (
+        "Under AutoAttack at L-infinity eps 0.2, the arm “adversarial” classifies 80.0% [70.0, 90.0] "
+        "of 50 test images correctly."
+    )
+
+
+def test_verdict_claims_nothing_without_an_attack(content: dict[str, Any]) -> None:
+    report = copy.deepcopy(content)
+    report["arms"] = {"clean": {"metrics": {"clean": content["arms"]["clean"]["metrics"]["clean"]}}}
+    assert verdict(report) == [
+        "No arm was measured under attack: this report says nothing about adversarial robustness.",
+        "On unchanged images “clean” scores 98.6% [97.7, 99.2].",
+    ]
+
+
+def test_verdict_when_training_did_not_help(content: dict[str, Any]) -> None:
+    report = copy.deepcopy(content)
+    report["arms"]["clean"]["metrics"]["pgd"] = {"value": 0.9, "low": 0.88, "high": 0.92, "n": 1000}
+    assert "no other arm does better, and “adversarial” comes next with 85.1%" in verdict(report)[0]
+
+
+def test_verdict_when_every_difference_holds(content: dict[str, Any]) -> None:
+    report = copy.deepcopy(content)
+    for row in report["comparisons"]:
+        row["p_value_holm"] = 0.049
+    assert not any("cannot tell" in sentence for sentence in verdict(report))
+    assert verdict(report)[-1].startswith("All 3 differences")
+    report["comparisons"] = []
+    assert "not compared sample by sample" in verdict(report)[-1]
+
+
+def expected_rows(report: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    for arm, entry in report["arms"].items():
+        cells = [arm]
+        for metric in ("clean", "noise", "fgsm", "pgd", "unseen_style"):
+            m = entry["metrics"].get(metric)
+            numbers = [f"{100 * m[key]:.1f}" for key in ("value", "low", "high")] if m else []
+            cells.append("{} [{}, {}]".format(*numbers) if m else "not measured")
+        rows.append(cells)
+    return rows
+
+
+def test_terminal_table_has_the_reports_numbers(content: dict[str, Any]) -> None:
+    table = results_table(content)
+    columns = [[str(cell) for cell in column.cells] for column in table.columns]
+    assert [list(row) for row in zip(*columns, strict=True)] == expected_rows(content)
+
+
+def test_terminal_table_shows_brackets_in_names(content: dict[str, Any]) -> None:
+    report = content | {"arms": {"[red]x[/red]": content["arms"]["clean"]}}
+    console = Console(file=io.StringIO(), width=160)
+    console.print(results_table(report))
+    assert "[red]x[/red]" in console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_markdown_table_has_the_reports_numbers(content: dict[str, Any]) -> None:
+    lines = markdown_table(content).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    assert rows[0] == [
+        "Arm",
+        *(f"{name}, n 1,000" for name in ("Clean", "Random noise", "FGSM", "PGD", "Unseen style")),
+    ]
+    assert rows[2:] == expected_rows(content)
+
+
+def test_differing_sample_sizes_stand_in_each_cell(content: dict[str, Any]) -> None:
+    report = copy.deepcopy(content)
+    report["arms"]["style"]["metrics"]["pgd"]["n"] = 50
+    text = markdown_table(report)
+    assert "0.9 [0.5, 1.7] (n 50)" in text
+    assert "85.1 [82.8, 87.2] (n 1,000)" in text
+    assert "| PGD |" in text
+
+
+def test_summary_escapes_and_names_failed_checks(content: dict[str, Any]) -> None:
+    report = copy.deepcopy(content)
+    report["arms"]["<b>|x"] = report["arms"].pop("style")
+    text = summary(report)
+    assert "<b>" not in text
+    assert "&lt;b&gt;\\|x" in text
+    assert re.search(r"1 of 3.*\n\n- large eps reaches zero \(style\): still 4.1 percent", text)
