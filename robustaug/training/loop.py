@@ -1,0 +1,236 @@
+"""The training loop: cross-entropy on composite batches, their adversarial rows made against the current weights."""
+
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robustaug import randomness
+from robustaug.attacks import Attack, ThreatModel
+from robustaug.attacks.oracle import undisturbed
+from robustaug.data.composite import Batch, CompositeDataset
+from robustaug.data.imageset import ImageSet
+from robustaug.errors import RobustAugError
+from robustaug.files import append_jsonl, read_jsonl, sha256, write_jsonl
+from robustaug.hardware import autocast, resolve_precision
+from robustaug.progress import Advance
+from robustaug.training.augment import flip_and_shift
+from robustaug.training.settings import TrainingSettings
+from robustaug.training.state import Progress, load_state, save_state
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """How a run ended; the model holds the chosen weights, in eval mode.
+
+    Attributes:
+        chosen_step: Steps done when the chosen weights were seen.
+        chosen_by: The validation score that chose them: ``"validation_robust"`` or ``"validation_clean"``.
+        score: Its value, a fraction.
+        seconds: Time spent training, over all pieces of the run.
+    """
+
+    chosen_step: int
+    chosen_by: str
+    score: float
+    seconds: float
+
+
+def train(
+    model: nn.Module,
+    data: CompositeDataset,
+    validation: ImageSet,
+    *,
+    attack: Attack | None,
+    settings: TrainingSettings,
+    folder: Path,
+    seed: int = 0,
+    progress: Advance | None = None,
+) -> TrainingResult:
+    """Train a classifier on a composite data set and keep the weights that the validation split likes best.
+
+    Where the mix has an adversarial share, the score is accuracy under ``attack`` on the validation split (robust
+    overfitting is real: Rice, Wong and Kolter 2020), otherwise clean accuracy; of equal scores the later one is kept.
+    Every random choice follows from (seed, step, sample key), so a run that was killed and called again with the same
+    arguments ends with the same weights, bitwise on a CPU.
+
+    Args:
+        model: From images to logits, on its device; trained in place.
+        data: Gives the batch of each step.
+        validation: Chooses the weights; never trained on.
+        attack: Makes the adversarial rows, in eval mode against the current weights; needed for an adversarial share.
+        settings: Budget and knobs.
+        folder: Holds ``state.safetensors`` (resumable) and ``history.jsonl``.
+        seed: Of everything random here.
+        progress: Told of each step.
+
+    Raises:
+        RobustAugError: an adversarial share without an attack, a state of another run, a loss that is not finite.
+    """
+    if data.mix.adversarial > 0 and attack is None:
+        raise RobustAugError(
+            f"the mix has an adversarial share of {data.mix.adversarial:g} but there is no attack; give one"
+        )
+    return _Run(model, data, validation, attack, settings, folder, seed).until_done(progress or _silent)
+
+
+class _Run:
+    def __init__(
+        self,
+        model: nn.Module,
+        data: CompositeDataset,
+        validation: ImageSet,
+        attack: Attack | None,
+        settings: TrainingSettings,
+        folder: Path,
+        seed: int,
+    ) -> None:
+        self.model, self.data, self.validation, self.settings, self.seed = model, data, validation, settings, seed
+        self.attack = attack if data.mix.adversarial > 0 else None
+        self.device = next(model.parameters()).device
+        self.dtype = resolve_precision(settings.precision, self.device)
+        self.optimizer = _optimizer(model, settings)
+        self.state_path, self.history_path = folder / "state.safetensors", folder / "history.jsonl"
+        shapes = [(name, list(value.shape)) for name, value in model.state_dict().items()]
+        attacked = None if self.attack is None else self.attack.parameters()
+        identity = (settings.to_dict(), seed, vars(data.mix), attacked, data.originals.keys, shapes)
+        self.identity = sha256(repr(identity).encode())
+        self.done = Progress()
+        self.best: dict[str, Tensor] = {}
+        self.loss_sum = torch.zeros((), device=self.device)
+        self.right = torch.zeros((), device=self.device)
+        self.counted = 0
+
+    def until_done(self, progress: Advance) -> TrainingResult:
+        self._resume()
+        progress(self.done.step)
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            began = time.monotonic() - self.done.seconds
+            while self.done.step < self.settings.steps:
+                self._step(self.done.step)
+                self.done.step += 1
+                if self.done.step % self.settings.validate_every == 0 or self.done.step == self.settings.steps:
+                    self.done.seconds = time.monotonic() - began
+                    note = self._look()
+                    progress(0, note)
+                progress()
+        self.model.load_state_dict(self.best)
+        self.model.eval()
+        return TrainingResult(self.done.best_step, self._score_name(), self.done.best_score, self.done.seconds)
+
+    def _step(self, step: int) -> None:
+        torch.manual_seed(randomness.derive_seed(self.seed, "step", step))  # for dropout and the like
+        batch = self.data.batch(step, self.settings.batch_size)
+        images, labels = self._inputs(batch, step), batch.labels.to(self.device)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate_at(step)
+        self.model.train()
+        with autocast(self.dtype, self.device):
+            logits = self.model(images)
+        loss = F.cross_entropy(logits.float(), labels)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        self.optimizer.step()
+        self.loss_sum += loss.detach()  # read at the next look: no host synchronisation in a step
+        self.right += (logits.detach().argmax(1) == labels).sum()
+        self.counted += 1
+
+    def _inputs(self, batch: Batch, step: int) -> Tensor:
+        images = batch.images.to(self.device)
+        if self.settings.flip or self.settings.shift:
+            seeds = randomness.sample_seeds(self.seed, batch.keys, "augment")
+            images = flip_and_shift(images, seeds, flip=self.settings.flip, shift=self.settings.shift)
+        if self.attack is None:
+            return images
+        rows = batch.adversarial.nonzero().squeeze(1)
+        keys = [batch.keys[row] for row in rows.tolist()]
+        seeds = randomness.sample_seeds(self.seed, keys, "training attack").to(self.device)
+        attack = replace(self.attack, threat=_scaled(self.attack.threat, self.settings.eps_share_at(step)))
+        rows = rows.to(self.device)
+        with undisturbed(self.model):
+            adversarial = attack.perturb(self.model, images[rows], batch.labels.to(self.device)[rows], seeds=seeds)
+        return images.index_copy(0, rows, adversarial)
+
+    def _look(self) -> str:
+        """Validate, remember the best weights, save the state; returns a note for the progress bar."""
+        loss = float(self.loss_sum) / self.counted
+        step = self.done.step
+        if not torch.isfinite(self.loss_sum):
+            raise RobustAugError(
+                f"the loss became NaN or infinite between steps {step - self.counted + 1} and {step}; the state before is "
+                f"kept in {self.state_path.parent}: try a lower learning_rate, a longer warmup or precision = 'float32'"
+            )
+        row: dict[str, Any] = {
+            "step": step,
+            "loss": loss,
+            "train_accuracy": float(self.right) / (self.counted * self.settings.batch_size),
+            "learning_rate": self.settings.learning_rate_at(step - 1),
+            "validation_clean": self._accuracy(self.validation, None),
+        }
+        if self.attack is not None:
+            few = self.validation.select(range(min(self.settings.validation_samples, len(self.validation))))
+            row["validation_robust"] = self._accuracy(few, self.attack)
+        row["seconds"] = round(self.done.seconds, 3)
+        score = float(row[self._score_name()])
+        if score >= self.done.best_score:
+            self.done.best_score, self.done.best_step = score, step
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+        append_jsonl(self.history_path, row)
+        save_state(self.state_path, self.identity, self.done, self.model, self.best, self.optimizer)
+        self.loss_sum.zero_()
+        self.right.zero_()
+        self.counted = 0
+        return f"loss {loss:.3f}  {self._score_name().replace('_', ' ')} {score:.1%}"
+
+    def _accuracy(self, samples: ImageSet, attack: Attack | None) -> float:
+        """Accuracy in float32 and eval mode, under an attack or without one."""
+        right = 0
+        for start in range(0, len(samples), _VALIDATION_BATCH):
+            part = samples.select(range(start, min(start + _VALIDATION_BATCH, len(samples))))
+            images, labels = part.float_images(self.device), part.labels.to(self.device)
+            if attack is not None:
+                seeds = randomness.sample_seeds(self.seed, part.keys, "validation attack").to(self.device)
+                right += int((~attack(self.model, images, labels, seeds=seeds).success).sum())
+            else:
+                with undisturbed(self.model), torch.no_grad():
+                    right += int((self.model(images).argmax(1) == labels).sum())
+        return right / len(samples)
+
+    def _score_name(self) -> str:
+        return "validation_clean" if self.attack is None else "validation_robust"
+
+    def _resume(self) -> None:
+        if self.state_path.exists():
+            self.done, self.best = load_state(self.state_path, self.identity, self.model, self.optimizer)
+        # A kill may come between a line of the history and the state: the state is what counts.
+        write_jsonl(self.history_path, [row for row in read_jsonl(self.history_path) if row["step"] <= self.done.step])
+
+
+_VALIDATION_BATCH = 250
+
+
+def _scaled(threat: ThreatModel, share: float) -> ThreatModel:
+    if isinstance(threat.eps, tuple):
+        raise RobustAugError("training needs one eps for all samples, the threat model has one per sample; choose one")
+    return replace(threat, eps=threat.eps * share)
+
+
+def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
+    """Weight decay on matrices and filters only: norms and biases have one dimension."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    if settings.optimizer == "adam":
+        return torch.optim.AdamW(groups, lr=settings.learning_rate)
+    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True)
+
+
+def _silent(count: int = 1, note: str | None = None) -> None:
+    """No progress bar."""
