@@ -141,6 +141,8 @@ def test_originals_alone_are_plain_epochs() -> None:
             range(10)
         )
     assert alone[0].keys != alone[2].keys
+    orders = [[origin.source for batch in epoch for origin in batch.provenance] for epoch in (alone[:2], alone[2:])]
+    assert orders[0] != orders[1]  # shuffled anew
     assert not any(batch.adversarial.any() for batch in alone)
     # The stream of originals is the same whatever is mixed in: 5 plain rows a batch in both.
     mixed = CompositeDataset(data, variants(data, 4), Mix(0.5, 0.5, 0), 5)

@@ -90,6 +90,7 @@ def test_missing_parts_are_cut_from_training(make_folder: MakeFolder) -> None:
     splits = load_data(str(root))
     assert [len(part) for part in (splits.train, splits.validation, splits.test)] == [18, 2, 4]
     assert all(key.startswith("train/") for key in (*splits.train.keys, *splits.validation.keys))
+    assert load_images(str(root), split="train")[0].keys == splits.train.keys
     alone = make_folder({"train/a": 10, "train/b": 10}, root=root.parent / "alone")
     assert [len(part) for part in (load_data(str(alone)).train, load_data(str(alone)).test)] == [14, 4]
 
@@ -97,6 +98,8 @@ def test_missing_parts_are_cut_from_training(make_folder: MakeFolder) -> None:
 def test_a_class_may_be_called_train(make_folder: MakeFolder) -> None:
     root = make_folder({"car": 3, "train": 3})
     assert load_data(str(root)).class_names == ("car", "train")
+    both = make_folder({"test": 3, "train": 3}, root=root.parent / "both")
+    assert load_data(str(both)).class_names == ("test", "train")
 
 
 def test_a_test_part_alone_can_be_read(make_folder: MakeFolder) -> None:
