@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -18,7 +19,7 @@ from robustaug.evaluation.report.wording import plain, shortened
 
 LARGEST_SIDE = 160  # pixels; larger pictures are shown smaller
 _PAGE_BYTES = 3_000_000  # for all pictures of the page together, so that the page stays below 5 MB
-_GRID_COLUMNS = 6
+_GRID_COLUMNS = 8  # over all blocks
 
 ADVERSARIAL_PARTS = ("original", "perturbation", "adversarial")
 STYLISED_PARTS = ("content", "painting", "stylised")
@@ -60,7 +61,9 @@ def draw_grids(run: RunFolder, folder: Path) -> list[str]:
         rows = run.adversarial["rows"]
         present = list(dict.fromkeys(str(row.get("arm")) for row in rows))
         wanted = [arm for arm in (reference_arm(run.report), best_arm(run.report)) if arm in present] or present[:1]
-        blocks = [[row for row in rows if str(row.get("arm")) == arm][:_GRID_COLUMNS] for arm in dict.fromkeys(wanted)]
+        wanted = list(dict.fromkeys(wanted))
+        columns = _GRID_COLUMNS // len(wanted)
+        blocks = [[row for row in rows if str(row.get("arm")) == arm][:columns] for arm in wanted]
         _draw_grid(run, blocks, ADVERSARIAL_PARTS, folder / "adversarial.png", run.adversarial.get("amplification"))
         written.append("adversarial.png")
     if run.stylised is not None and run.stylised["rows"]:
@@ -125,41 +128,42 @@ def _data_address(picture: Image.Image) -> str:
 def _draw_grid(
     run: RunFolder, blocks: list[list[dict[str, Any]]], parts: tuple[str, ...], path: Path, amplification: Any
 ) -> None:
-    """One column a sample, one row a part, one block an arm; each picture's caption below it."""
-    columns = max(map(len, blocks))
+    """Blocks side by side, one an arm; in a block one column a sample and one row a part, with captions above."""
+    widths = [max(2, len(block)) for block in blocks]  # room for the arm's name
     with chart_style():
-        figure = Figure(figsize=(1.15 * columns + 1.1, 1.38 * len(parts) * len(blocks)), layout="constrained")
-        panels = figure.subplots(len(parts) * len(blocks), columns, squeeze=False)
-        for line, axes_row in enumerate(panels):
-            block, part = blocks[line // len(parts)], parts[line % len(parts)]
-            for column, axes in enumerate(axes_row):
-                axes.set_axis_off()
-                if column >= len(block):
-                    continue
-                picture = _picture(run.path / "samples", block[column].get(part))
-                if picture is None:
-                    axes.text(0.5, 0.5, "missing", ha="center", va="center", color=MUTED, fontsize=7)
-                else:
-                    axes.imshow(np.asarray(picture), interpolation="nearest")
-                axes.set_title(_caption(block[column], part), loc="center", fontsize=7, weight="normal", pad=3)
-            heading = (
-                part if part != "perturbation" or amplification is None else f"{part}\n{plain(amplification)} times"
-            )
-            arm = block[0].get("arm")
-            if arm is not None and part == parts[0]:
-                heading = f"{shortened(str(arm), 18)}\n\n{heading}"
-            axes_row[0].text(
-                -0.12, 0.5, heading, transform=axes_row[0].transAxes, ha="right", va="center", fontsize=8, color=INK
-            )
+        figure = Figure(figsize=(1.1 * sum(widths) + 1.1, 1.3 * len(parts) + 0.3), layout="constrained")
+        shares = [width + (0.75 if number == 0 else 0) for number, width in enumerate(widths)]
+        areas = figure.subfigures(1, len(blocks), width_ratios=shares, squeeze=False)[0]
+        for number, (area, block) in enumerate(zip(areas, blocks, strict=True)):
+            if "arm" in block[0]:
+                area.suptitle(f"arm: {shortened(str(block[0]['arm']))}", fontsize=9, weight="bold")
+            panels = area.subplots(len(parts), widths[number], squeeze=False)
+            for axes_row, part in zip(panels, parts, strict=True):
+                for axes in axes_row:
+                    axes.set_axis_off()
+                for axes, row in zip(axes_row, block, strict=False):
+                    _draw_picture(axes, _picture(run.path / "samples", row.get(part)), _caption(row, part))
+                if number == 0:
+                    amplified = part == "perturbation" and amplification is not None
+                    heading = f"{part},\n{plain(amplification)} times\namplified" if amplified else part
+                    place = {"transform": axes_row[0].transAxes, "ha": "right", "va": "center"}
+                    axes_row[0].text(-0.12, 0.5, heading, fontsize=8, color=INK, **place)
         save_png(figure, path)
 
 
+def _draw_picture(axes: Axes, picture: Image.Image | None, caption: str) -> None:
+    if picture is None:
+        axes.text(0.5, 0.5, "missing", ha="center", va="center", color=MUTED, fontsize=7)
+    else:
+        axes.imshow(np.asarray(picture), interpolation="nearest")
+    axes.set_title(caption, loc="center", fontsize=7, weight="normal", pad=3)
+
+
 def _caption(row: Mapping[str, Any], part: str) -> str:
-    texts = {
-        "original": row.get("prediction_before"),
-        "adversarial": row.get("prediction_after"),
-        "content": row.get("label"),
-        "painting": row.get("style"),
-    }
-    text = texts.get(part)
-    return "" if text is None else shortened(plain(text), 16)
+    key, prefix = {
+        "original": ("prediction_before", "predicts "),
+        "adversarial": ("prediction_after", "predicts "),
+        "content": ("label", ""),
+        "painting": ("style", ""),
+    }.get(part, ("", ""))
+    return prefix + shortened(plain(row[key]), 14) if key in row else ""
