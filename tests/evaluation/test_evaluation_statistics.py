@@ -1,0 +1,76 @@
+"""Intervals, McNemar and Holm against published numbers and closed forms."""
+
+from math import comb
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustaug.errors import RobustAugError
+from robustaug.evaluation import accuracy_interval, holm, mcnemar
+
+
+@pytest.mark.parametrize(
+    ("hits", "n", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0000, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_interval_as_newcombe_1998_prints_it(hits, n, low, high):
+    accuracy = accuracy_interval(torch.arange(n) < hits)  # Newcombe 1998, table I, method 3
+    assert accuracy.value == hits / n
+    assert (round(accuracy.low, 4), round(accuracy.high, 4), accuracy.n) == (low, high, n)
+    assert accuracy.to_dict() == {"value": hits / n, "low": accuracy.low, "high": accuracy.high, "n": n}
+
+
+@given(st.integers(1, 400), st.floats(0, 1))
+def test_wilson_ends_solve_their_quadratic(n, share):
+    hits = round(n * share)
+    accuracy = accuracy_interval(torch.arange(n) < hits)
+    z = 1.959963984540054
+    for end in (accuracy.low, accuracy.high):
+        assert (accuracy.value - end) ** 2 == pytest.approx(z**2 * end * (1 - end) / n, abs=1e-9)
+    assert 0 <= accuracy.low <= accuracy.value <= accuracy.high <= 1
+
+
+def test_an_accuracy_of_nothing_is_refused():
+    with pytest.raises(RobustAugError, match="at least one sample"):
+        accuracy_interval(torch.zeros(0, dtype=torch.bool))
+
+
+def verdicts(both, only_a, only_b, neither):
+    a = torch.tensor([True] * both + [True] * only_a + [False] * only_b + [False] * neither)
+    b = torch.tensor([True] * both + [False] * only_a + [True] * only_b + [False] * neither)
+    return a, b
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(1, 8), (8, 1), (5, 5), (0, 6), (3, 17)])
+def test_mcnemar_is_the_binomial_tail(only_a, only_b):
+    n, k = only_a + only_b, min(only_a, only_b)
+    expected = min(1.0, 2 * sum(comb(n, i) for i in range(k + 1)) / 2**n)
+    assert mcnemar(*verdicts(40, only_a, only_b, 7)) == (only_a, only_b, pytest.approx(expected))
+
+
+def test_mcnemar_without_a_discordant_pair():
+    assert mcnemar(*verdicts(10, 0, 0, 3)) == (0, 0, 1.0)
+
+
+def test_mcnemar_needs_the_same_samples():
+    with pytest.raises(RobustAugError, match="same samples on both sides, got 3 and 4"):
+        mcnemar(torch.ones(3, dtype=torch.bool), torch.ones(4, dtype=torch.bool))
+
+
+def test_holm_by_hand():
+    # Sorted: 0.005 * 4, 0.01 * 3, 0.03 * 2, then 0.04 * 1 raised to the one before it.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.999))
+def test_holm_rejects_what_the_stepwise_procedure_rejects(p_values, level):
+    rejected = set()
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if (len(p_values) - rank) * p_values[index] > level:
+            break
+        rejected.add(index)
+    assert {i for i, p in enumerate(holm(p_values)) if p <= level} == rejected
