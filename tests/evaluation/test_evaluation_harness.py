@@ -60,7 +60,7 @@ def test_l2_robust_accuracy_in_closed_form(model):
     samples = labelled_by(model, image_set(200, low=100, high=156))  # the bounds are out of reach
     eps = 0.04
     slack = model.margin(samples, 0) - eps * model.weight.norm().item()
-    # From a random start, PGD turns towards the gradient by a share of the angle a step: it ends just short of the optimum.
+    # From a random start, PGD turns towards the gradient by a share of the angle a step: it ends just short of it.
     clear = samples.select((slack.abs() > 0.01).nonzero().squeeze(1))
     found = evaluate_arm(
         model, clear, threat=ThreatModel("l2", eps), protocol=replace(PROTOCOL, samples=200, pgd_steps=30)
