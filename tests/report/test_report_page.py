@@ -197,9 +197,10 @@ def test_hostile_names_are_text(tmp_path: Path, write_run: WriteRun) -> None:
 
     run = write_run(tmp_path / "run", change)
     (run / "config.toml").unlink()
+    Image.new("RGB", (8, 8)).save(tmp_path / "outside.png")
     samples = json.loads((run / "samples" / "adversarial.json").read_text())
     samples["rows"][0] |= {"key": HOSTILE, "label": HOSTILE, "prediction_after": HOSTILE}
-    samples["rows"][1] |= {"original": "../../../../../etc/hostname", "adversarial": "gone.png"}
+    samples["rows"][1] |= {"original": "../../outside.png", "adversarial": "gone.png"}
     (run / "samples" / "adversarial.json").write_text(json.dumps(samples))
     page = Page(build_report(run).read_text())
     assert len(page.all("script")) == 1
@@ -214,6 +215,7 @@ def test_missing_parts_still_give_a_page(tmp_path: Path, write_run: WriteRun) ->
         for key in ("style", "comparisons", "chance", "config"):
             del report[key]
         report |= {"attacks": {}, "checks": []}
+        report["arms"]["clean"]["metrics"]["fgsm"] = {"value": 0.0, "low": 1e-17, "high": 0.004, "n": 1000}  # rounding
         report["arms"] = {"mine": {"metrics": {"fgsm": report["arms"]["clean"]["metrics"]["fgsm"]}}}
         for key in ("train", "validation", "fingerprint", "skipped"):
             del report["data"][key]

@@ -90,7 +90,7 @@ def accuracy_by_arm(run: RunFolder) -> Figure | None:
             axes.errorbar(
                 group + offset,
                 value,
-                [[value - low], [high - value]],
+                [[max(0.0, value - low)], [max(0.0, high - value)]],
                 color=INK,
                 linewidth=0.9,
                 capsize=2,
