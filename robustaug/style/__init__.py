@@ -1,1 +1,29 @@
-"""."""
+"""Style transfer: VGG encoder, Gatys's optimisation, a bank of paintings, and the batch job over whole data sets.
+
+Works alone on any images: ``transfer(content, painting)`` for a batch in memory, ``stylize`` for a folder.
+"""
+
+from robustaug.style.bank import Painting, StyleBank
+from robustaug.style.folder import folder_items
+from robustaug.style.gatys import StyleTransfer, TargetCache, TransferResult, transfer
+from robustaug.style.job import Item, JobResult, items_of, stylize
+from robustaug.style.settings import StyleSettings, settings_for
+from robustaug.style.vgg import VGGEncoder, load_encoder
+
+__all__ = [
+    "Item",
+    "JobResult",
+    "Painting",
+    "StyleBank",
+    "StyleSettings",
+    "StyleTransfer",
+    "TargetCache",
+    "TransferResult",
+    "VGGEncoder",
+    "folder_items",
+    "items_of",
+    "load_encoder",
+    "settings_for",
+    "stylize",
+    "transfer",
+]

@@ -35,10 +35,16 @@ class StyleSettings:
         return tuple(dict.fromkeys((*self.style_layers, self.content_layer)))
 
 
+MIN_SIDE, MAX_SIDE = 16, 1024
+
+_SHALLOW = ("conv1_1", "conv2_1", "conv3_1")
+_DEEP = ("conv1_1", "conv2_1", "conv3_1", "conv4_1")
+
+# (largest shorter side in pixels, settings): chosen by looking, see docs/style.md.
 SETTINGS: tuple[tuple[int, StyleSettings], ...] = (
-    (48, StyleSettings(64, 96, "conv2_2", ("conv1_1", "conv2_1", "conv3_1"), 0.3, 0.0, 40, 0.05)),
-    (96, StyleSettings(128, 160, "conv3_1", ("conv1_1", "conv2_1", "conv3_1"), 0.3, 0.0, 60, 0.05)),
-    (1024, StyleSettings(192, 256, "conv3_3", ("conv1_1", "conv2_1", "conv3_1", "conv4_1"), 0.3, 0.0, 150, 0.04)),
+    (48, StyleSettings(56, 96, "conv2_2", _SHALLOW, 0.5, 0.0, 30, 0.06)),
+    (96, StyleSettings(96, 160, "conv3_1", _SHALLOW, 0.15, 0.0, 50, 0.05)),
+    (MAX_SIDE, StyleSettings(192, 256, "conv3_3", _DEEP, 0.3, 0.0, 150, 0.04)),
 )
 
 
@@ -46,13 +52,12 @@ def settings_for(height: int, width: int) -> StyleSettings:
     """The settings of an image size.
 
     Raises:
-        RobustAugError: the size is outside the range that works.
+        RobustAugError: a side below 16 or above 1024 px.
     """
-    if min(height, width) < 16:
-        raise RobustAugError(f"images of {height}x{width} pixels are too small for style transfer; it needs 16 or more")
-    for largest, settings in SETTINGS:
-        if min(height, width) <= largest:
-            return settings
-    raise RobustAugError(
-        f"images of {height}x{width} pixels are too large for style transfer; resize them to 1024 or less"
-    )
+    if min(height, width) < MIN_SIDE:
+        raise RobustAugError(f"{width}x{height} px is too small for style transfer; at least {MIN_SIDE} px are needed")
+    if max(height, width) > MAX_SIDE:
+        raise RobustAugError(
+            f"{width}x{height} px is too large for style transfer; make the image {MAX_SIDE} px or smaller first"
+        )
+    return next(settings for largest, settings in SETTINGS if min(height, width) <= largest)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from robustaug.errors import RobustAugError
+from robustaug.files import sha256
 
 Architecture = Literal["vgg16", "vgg19"]
 Pooling = Literal["max", "average"]
@@ -100,6 +101,7 @@ class VGGEncoder(nn.Module):
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
         self.convolutions = nn.ModuleDict({c.name: _load(c, state, origin) for c in self.layout})
+        self.fingerprint = self._fingerprint()
         self.eval().requires_grad_(False).to(memory_format=torch.channels_last)
 
     def forward(self, images: Tensor, layers: Iterable[str]) -> dict[str, Tensor]:
@@ -135,6 +137,13 @@ class VGGEncoder(nn.Module):
             if convolution.name in wanted:
                 found[convolution.name] = x
         return found
+
+    def _fingerprint(self) -> str:
+        """SHA-256 of everything that a feature depends on."""
+        tensors = [parameter.detach().numpy().tobytes() for parameter in self.parameters()]
+        return sha256(
+            b"".join([self.architecture.encode(), self.pooling.encode(), self.normalisation.encode(), *tensors])
+        )
 
     @staticmethod
     def minimum_size(layer: str) -> int:

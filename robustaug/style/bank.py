@@ -1,0 +1,141 @@
+"""A bank of paintings: the embedded ones or a folder's, split into training and held-out."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from robustaug.data.images import SUFFIXES, decode_image, to_uint8
+from robustaug.errors import RobustAugError
+from robustaug.files import sha256
+from robustaug.randomness import permutation
+
+MIN_SIDE = 64
+# Larger pictures are reduced when read: no setting looks at a painting more closely, and a bank stays in memory.
+MAX_SHORTER_SIDE = 512
+
+
+@dataclass(frozen=True, eq=False)
+class Painting:
+    """A style image.
+
+    Attributes:
+        name: short, unique within a bank, usable in a file name.
+        sha256: of the file's bytes (or of the array's, for a tensor).
+        image: uint8 (3, H, W), RGB.
+    """
+
+    name: str
+    sha256: str
+    image: Tensor
+
+    @classmethod
+    def from_tensor(cls, image: Tensor, name: str = "painting") -> "Painting":
+        """A painting from (3, H, W): uint8, or float in [0, 1], which is rounded to 8 bits.
+
+        Raises:
+            RobustAugError: another shape or range, or fewer than 16 pixels a side.
+        """
+        if image.ndim != 3 or image.shape[0] != 3 or min(image.shape[1:]) < 16:
+            raise RobustAugError(f"a painting has shape (3, H, W) and 16 px a side or more, got {tuple(image.shape)}")
+        image = to_uint8(image).cpu().contiguous()
+        return cls(name, sha256(repr(tuple(image.shape)).encode() + image.numpy().tobytes()), image)
+
+
+@dataclass(frozen=True, eq=False)
+class StyleBank:
+    """Paintings in the order of their names.
+
+    Raises:
+        RobustAugError: no paintings, or two of one name or one content (one could then be held out and yet trained on).
+    """
+
+    paintings: tuple[Painting, ...]
+
+    def __post_init__(self) -> None:
+        if not self.paintings:
+            raise RobustAugError("a style bank needs at least one painting")
+        for attribute in ("name", "sha256"):
+            seen: dict[str, Painting] = {}
+            for painting in self.paintings:
+                other = seen.setdefault(getattr(painting, attribute), painting)
+                if other is not painting:
+                    what = "have one name" if attribute == "name" else "are the same file"
+                    raise RobustAugError(f"the paintings {other.name} and {painting.name} {what}; remove one of them")
+
+    def __len__(self) -> int:
+        return len(self.paintings)
+
+    @classmethod
+    def embedded(cls) -> "StyleBank":
+        """The twelve paintings inside the package (public domain, see NOTICE), 288 px on the shorter side."""
+        with as_file(files("robustaug.style") / "assets" / "paintings") as folder:
+            return cls.from_folder(folder)
+
+    @classmethod
+    def from_folder(cls, folder: Path) -> "StyleBank":
+        """All pictures directly in a folder; those above 512 px on the shorter side are reduced to that.
+
+        Raises:
+            RobustAugError: no such folder, no pictures in it, or one that cannot be read or is below 64 px a side.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise RobustAugError(f"there is no folder of paintings {folder}; name one with pictures in it")
+        try:
+            found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
+            contents = [path.read_bytes() for path in found]
+        except OSError as error:
+            raise RobustAugError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
+        if not found:
+            raise RobustAugError(f"the folder of paintings {folder} holds no pictures; put some in or name another")
+        return cls(tuple(_read(path, content) for path, content in zip(found, contents, strict=True)))
+
+    def split(self, held_out: int = 4, seed: int = 0) -> tuple["StyleBank", "StyleBank"]:
+        """Two banks without a common painting: one to train with, one of ``held_out`` paintings to test with.
+
+        Raises:
+            RobustAugError: fewer than one painting would remain on either side.
+        """
+        if not 0 < held_out < len(self):
+            raise RobustAugError(
+                f"cannot hold out {held_out} of {len(self)} paintings; hold out between 1 and {len(self) - 1}"
+            )
+        order = permutation(len(self), seed, "held-out paintings").tolist()
+        return self._select(sorted(order[held_out:])), self._select(sorted(order[:held_out]))
+
+    def choose(self, seed: int, key: str, count: int = 1) -> tuple[Painting, ...]:
+        """``count`` different paintings for a sample; they depend on seed, key and bank alone, and fewer are a prefix.
+
+        Raises:
+            RobustAugError: ``count`` is not between 1 and the number of paintings.
+        """
+        if not 1 <= count <= len(self):
+            raise RobustAugError(
+                f"cannot take {count} different paintings of {len(self)}; take 1 to {len(self)}, or add paintings"
+            )
+        return tuple(self.paintings[index] for index in permutation(len(self), seed, key, "style")[:count].tolist())
+
+    def _select(self, indices: Sequence[int]) -> "StyleBank":
+        return StyleBank(tuple(self.paintings[index] for index in indices))
+
+
+def _read(path: Path, content: bytes) -> Painting:
+    try:
+        image = decode_image(content, min_side=MIN_SIDE)
+    except RobustAugError as error:
+        raise RobustAugError(f"cannot use the painting {path}: {error}; replace it or remove it") from error
+    shorter = min(image.shape[1:])
+    if shorter > MAX_SHORTER_SIDE:
+        size = [round(side * MAX_SHORTER_SIDE / shorter) for side in image.shape[1:]]
+        image = F.interpolate(image[None], size, mode="bicubic", antialias=True)[0]
+    return Painting(slug(path.stem), sha256(content), image)
+
+
+def slug(name: str) -> str:
+    """A name in lower case, with underscores for all but letters and digits, at most 80 long: safe in a file name."""
+    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")[:80] or "painting"

@@ -1,0 +1,293 @@
+"""The batch job: a folder or a list of images in, stylised variants and their manifest out, resumable at any point.
+
+Each PNG is written atomically and then named in ``manifest.part.jsonl``; when all are there, the sorted
+``manifest.jsonl`` takes its place. So an interrupted and resumed job ends with the same tree as an uninterrupted one.
+"""
+
+import itertools
+import json
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from robustaug.data.images import SUFFIXES, resize, to_uint8, write_png
+from robustaug.data.imageset import ImageSet, Skipped
+from robustaug.errors import RobustAugError
+from robustaug.files import append_jsonl, output_folder, read_json, read_jsonl, sha256, write_json, write_jsonl
+from robustaug.hardware import resolve_precision
+from robustaug.progress import progress_bar
+from robustaug.style.bank import Painting, StyleBank
+from robustaug.style.gatys import StyleTransfer, TargetCache
+from robustaug.style.settings import SETTINGS
+
+JOB, MANIFEST = "job.json", "manifest.jsonl"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One content image.
+
+    Attributes:
+        key: unique; with a class folder (``shirt/001.jpg``) that folder and the name are kept in the output.
+        label: class name; "" for none.
+        sha256: of the source, for provenance and to notice that it changed.
+        load: returns the image, uint8 (3, H, W); a RobustAugError makes the job go on without it.
+    """
+
+    key: str
+    label: str
+    sha256: str
+    load: Callable[[], Tensor]
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """Variants written now and found done from before, and the images that could not be used."""
+
+    written: int
+    already_done: int
+    skipped: tuple[Skipped, ...]
+
+
+@dataclass(frozen=True)
+class _Variant:
+    item: Item
+    painting: Painting
+    path: str
+    position: int  # of the item among all: decides the shard
+
+
+def items_of(images: ImageSet) -> list[Item]:
+    """The images of a set in memory, as content of a job."""
+    names = [images.class_names[label] for label in images.labels.tolist()]
+    return [
+        Item(key, name, digest, lambda image=image: image)  # type: ignore[misc]
+        for key, name, digest, image in zip(images.keys, names, images.sha256, images.images, strict=True)
+    ]
+
+
+def stylize(
+    items: Sequence[Item],
+    out_dir: Path,
+    bank: StyleBank,
+    style: StyleTransfer | None = None,
+    *,
+    per_image: int = 1,
+    seed: int = 0,
+    strength: float = 1.0,
+    size: int | None = None,
+    shard: tuple[int, int] = (0, 1),
+) -> JobResult:
+    """Make ``per_image`` stylised variants of every item, each with another painting of the bank.
+
+    Files already there from the same job are kept. An item that cannot be loaded, or has an unusable size, is skipped
+    and listed. Several shards may work on one folder at once; the last to finish writes ``manifest.jsonl``.
+
+    Args:
+        items: the content, in any order.
+        out_dir: a new or empty folder, or one that holds an unfinished or finished run of this same job.
+        bank: which paintings to choose from; the choice depends on (seed, key, bank).
+        style: the transfer; None takes the defaults.
+        per_image: variants of each image, 1 to ``len(bank)``.
+        seed: of the choice of paintings.
+        strength: 0 to 1.
+        size: bring each image's shorter side to so many pixels and keep the central square, as ``robustaug run`` does;
+            None keeps the images as they are.
+        shard: (index, count), index from 0: this call does every ``count``-th item only.
+
+    Raises:
+        RobustAugError: bad arguments, a folder of another job or with foreign files, or one that cannot be written to.
+    """
+    style = style or StyleTransfer()
+    _check(items, per_image, bank, strength, shard)
+    variants = _plan(items, bank, per_image, seed)
+    out_dir = Path(out_dir)
+    _claim(out_dir, _describe(items, bank, style, per_image, seed, strength, size))
+    index, count = shard
+    mine = [variant for variant in variants if variant.position % count == index]
+    final, part = (out_dir / f"{_name(index, count)}{suffix}.jsonl" for suffix in ("", ".part"))
+
+    rows = _rows_done(out_dir, mine)
+    already_done = len(rows)
+    todo = [variant for variant in mine if variant.path not in rows]
+    if not todo and final.exists():
+        return JobResult(0, already_done, ())
+    write_jsonl(part, rows.values())  # a last line torn by a kill goes, so that lines can be appended
+    skipped: dict[str, Skipped] = {}
+    cache = TargetCache()
+    with progress_bar("Stylising", total=len(mine), done=already_done) as advance:
+        for batch in _batches(todo, style, size, skipped):
+            for row, image in _make(batch, style, cache, seed, strength):
+                write_png(out_dir / row["path"], image)
+                append_jsonl(part, row)
+                rows[row["path"]] = row
+                advance()
+    _finish(out_dir, rows, final, part, count)
+    return JobResult(len(rows) - already_done, already_done, tuple(skipped.values()))
+
+
+def _check(items: Sequence[Item], per_image: int, bank: StyleBank, strength: float, shard: tuple[int, int]) -> None:
+    if not items:
+        raise RobustAugError("there are no images to stylise; name a folder with images in it")
+    if not 1 <= per_image <= len(bank):
+        raise RobustAugError(
+            f"cannot make {per_image} variants an image from {len(bank)} paintings; take 1 to {len(bank)}"
+        )
+    if not 0 <= strength <= 1:
+        raise RobustAugError(f"strength {strength} is outside [0, 1]; 0 keeps the content, 1 takes the whole style")
+    if not 0 <= shard[0] < shard[1]:
+        raise RobustAugError(
+            f"shard {shard[0] + 1} of {shard[1]} does not exist; take 1/{shard[1]} to {shard[1]}/{shard[1]}"
+        )
+
+
+def _plan(items: Sequence[Item], bank: StyleBank, per_image: int, seed: int) -> list[_Variant]:
+    """Every variant of the whole job, whatever the shard, in the order of the keys."""
+    items = sorted(items, key=lambda item: item.key)
+    stems = [_stem(item) for item in items]
+    taken = Counter(stems)
+    variants = []
+    for position, (item, stem) in enumerate(zip(items, stems, strict=True)):
+        unique = stem if taken[stem] == 1 else stem.with_name(PurePosixPath(item.key).name)  # a.jpg beside a.png
+        paintings = bank.choose(seed, item.key, per_image)
+        variants += [_Variant(item, each, f"{unique}__{each.name}.png", position) for each in paintings]
+    path, uses = Counter(variant.path for variant in variants).most_common(1)[0]
+    if uses > 1:
+        raise RobustAugError(f"two images would both become {path}; rename one of them")
+    return variants
+
+
+def _stem(item: Item) -> PurePosixPath:
+    key = PurePosixPath(item.key)
+    folder = key.parent if item.label in ("", *key.parent.parts) else PurePosixPath(item.label)
+    return folder / (key.stem if key.suffix.lower() in SUFFIXES else key.name)
+
+
+def _describe(
+    items: Sequence[Item],
+    bank: StyleBank,
+    style: StyleTransfer,
+    per_image: int,
+    seed: int,
+    strength: float,
+    size: int | None,
+) -> dict[str, Any]:
+    """What makes a job the same job: everything that its files depend on, but for the images' bytes (see the rows)."""
+    settings: Any = asdict(style.settings) if style.settings else [[size, asdict(each)] for size, each in SETTINGS]
+    described = {
+        "method": "gatys",
+        "per_image": per_image,
+        "strength": strength,
+        "size": size,
+        "seed": seed,
+        "preserve_color": style.preserve_color,
+        "precision": str(resolve_precision(style.precision, style.device)).removeprefix("torch."),
+        "encoder": style.encoder.fingerprint,
+        "paintings": {painting.name: painting.sha256 for painting in bank.paintings},
+        "content": sha256("\n".join(sorted(item.key for item in items)).encode()),
+        "settings": settings,
+    }
+    return cast(dict[str, Any], json.loads(json.dumps(described)))  # as it reads back: tuples are lists
+
+
+def _claim(out_dir: Path, job: dict[str, Any]) -> None:
+    """Take a new or empty folder for this job, or prove that it holds this job already."""
+    output_folder(out_dir)
+    path = out_dir / JOB
+    if not path.exists():
+        if any(not entry.name.startswith(".tmp-") for entry in out_dir.iterdir()):
+            raise RobustAugError(f"{out_dir} holds other files and no {JOB}; choose a new or empty output folder")
+        write_json(path, job)
+        return
+    found = read_json(path)
+    if found != job:
+        names = [name for name in job if not isinstance(found, dict) or found.get(name) != job[name]]
+        raise RobustAugError(
+            f"{out_dir} holds another job (its {', '.join(names) or 'parameters'} differ); "
+            "choose another output folder, or delete this one"
+        )
+
+
+def _rows_done(out_dir: Path, variants: Sequence[_Variant]) -> dict[str, dict[str, Any]]:
+    """Manifest rows, by path, of the variants whose file is there and whose source is still the same."""
+    found = {row.get("path"): row for path in sorted(out_dir.glob("manifest*.jsonl")) for row in read_jsonl(path)}
+    done = {}
+    for variant in variants:
+        row = found.get(variant.path)
+        if row and row.get("source_sha256") == variant.item.sha256 and (out_dir / variant.path).is_file():
+            done[variant.path] = row
+    return done
+
+
+def _batches(
+    todo: Sequence[_Variant], style: StyleTransfer, size: int | None, skipped: dict[str, Skipped]
+) -> Iterator[list[tuple[_Variant, Tensor]]]:
+    """Load the images and gather those of one size; an image that cannot be used goes into ``skipped``."""
+    waiting: dict[tuple[int, int], list[tuple[_Variant, Tensor]]] = defaultdict(list)
+    for item, variants in itertools.groupby(todo, key=lambda variant: variant.item):
+        try:
+            image = item.load() if size is None else resize(item.load(), size)
+            shape = (image.shape[1], image.shape[2])
+            full = style.images_at_once(*shape)
+        except RobustAugError as error:
+            skipped[item.key] = Skipped(item.key, str(error))
+            continue
+        for variant in variants:
+            waiting[shape].append((variant, image))
+            if len(waiting[shape]) == full:
+                yield waiting.pop(shape)
+    yield from waiting.values()
+
+
+def _make(
+    batch: Sequence[tuple[_Variant, Tensor]], style: StyleTransfer, cache: TargetCache, seed: int, strength: float
+) -> Iterator[tuple[dict[str, Any], Tensor]]:
+    """Stylise images of one size; yields manifest rows and uint8 images."""
+    content = torch.stack([image for _, image in batch]).to(style.device).float() / 255
+    result = style.run(content, [variant.painting for variant, _ in batch], strength=strength, cache=cache)
+    losses = torch.stack([result.content_loss, result.style_loss, result.first_style_loss], 1).tolist()
+    for (variant, _), image, (content_loss, style_loss, first_style_loss) in zip(
+        batch, to_uint8(result.images).cpu(), losses, strict=True
+    ):
+        yield (
+            {
+                "path": variant.path,
+                "source": variant.item.key,
+                "source_sha256": variant.item.sha256,
+                "label": variant.item.label,
+                "kind": "stylised",
+                "method": "gatys",
+                "style": variant.painting.name,
+                "style_sha256": variant.painting.sha256,
+                "strength": strength,
+                "preserve_color": style.preserve_color,
+                "seed": seed,
+                "size": list(image.shape[1:]),
+                "content_loss": float(f"{content_loss:.5g}"),
+                "style_loss": float(f"{style_loss:.5g}"),
+                "first_style_loss": float(f"{first_style_loss:.5g}"),
+            },
+            image,
+        )
+
+
+def _name(index: int, count: int) -> str:
+    return "manifest" if count == 1 else f"manifest-{index + 1}-of-{count}"
+
+
+def _finish(out_dir: Path, rows: Mapping[str, dict[str, Any]], final: Path, part: Path, count: int) -> None:
+    """Put the sorted manifest in place of the growing one; the last of several shards joins theirs."""
+    write_jsonl(final, [rows[path] for path in sorted(rows)])
+    part.unlink(missing_ok=True)
+    shards = [out_dir / f"{_name(index, count)}.jsonl" for index in range(count)]
+    if count > 1 and all(path.exists() for path in shards):
+        joined = {row["path"]: row for path in shards for row in read_jsonl(path)}
+        write_jsonl(out_dir / MANIFEST, [joined[path] for path in sorted(joined)])
+    if (out_dir / MANIFEST).exists():
+        for left_by_a_kill in out_dir.rglob(".tmp-*"):
+            left_by_a_kill.unlink(missing_ok=True)
