@@ -31,6 +31,10 @@ def test_an_honest_model_passes_all():
     assert [row.to_dict() for row in rows if not row.passed] == []
     assert {row.arm for row in rows} == {"clean"}
     assert len({row.name for row in rows}) == len(rows) == 9
+    rounding = next(row for row in rows if "rounding" in row.name)
+    clean = evaluation.verdicts["clean"][evaluation.attacked]
+    broken = int((clean & ~evaluation.verdicts["pgd"]).sum())  # what was wrong from the start is no success
+    assert rounding.detail.split(" (")[0].endswith(f" of {broken} successes")
 
 
 def test_pgd_weaker_than_fgsm():

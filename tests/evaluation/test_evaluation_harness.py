@@ -12,7 +12,7 @@ from torch import nn
 from robustaug.attacks import PGD, ThreatModel
 from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
-from robustaug.evaluation import Protocol, evaluate_arm, evaluation_work, stratified_choice
+from robustaug.evaluation import Protocol, check_arm, evaluate_arm, evaluation_work, stratified_choice
 from robustaug.evaluation.harness import KEPT_IMAGES, excess_distance, random_perturbation
 
 PROTOCOL = Protocol(
@@ -96,6 +96,11 @@ def test_a_sample_broken_in_a_small_ball_stays_broken(model, test_split, monkeyp
     values = [point.accuracy.value for point in found.eps_curve]
     assert values[0] > values[1] == values[2] == values[-1] > 0.5
     assert found.eps_curve[-1].eps == 1.0
+    assert found.metrics["pgd"].value > found.metrics["fgsm"].value
+    right = found.verdicts["clean"][found.attacked][test_split.labels[found.attacked] == 0]
+    assert found.per_class["pgd"]["class 0"].value == pytest.approx(right.float().mean().item())
+    failed = [check.name for check in check_arm("a", model, test_split, found) if not check.passed]
+    assert failed[0] == "PGD is at least as strong as FGSM"
 
 
 def test_per_class_accuracies_add_up(evaluation, test_split):
@@ -137,19 +142,59 @@ def test_predictions_belong_to_the_verdicts(evaluation, test_split, stylised):
         assert torch.equal(evaluation.predictions[metric] == labels, evaluation.verdicts[metric])
 
 
-def test_no_result_depends_on_the_batch_size(model, test_split, stylised, evaluation):
-    for batch_size in (1, 17, 1000):
-        other = evaluate_arm(
+@pytest.mark.parametrize("threat", [LINF, ThreatModel("l2", 0.2)], ids=str)  # in l2, the start shows in the images
+def test_no_result_depends_on_the_batch_size(model, test_split, stylised, threat):
+    first, *others = (
+        evaluate_arm(
             model,
             test_split,
-            threat=LINF,
+            threat=threat,
             protocol=replace(PROTOCOL, batch_size=batch_size),
             stylised=stylised,
             seed=3,
         )
-        assert all(torch.equal(verdict, other.verdicts[name]) for name, verdict in evaluation.verdicts.items())
-        assert torch.equal(evaluation.adversarial, other.adversarial)
-        assert evaluation.to_dict() == other.to_dict()
+        for batch_size in (64, 1, 17, 1000)
+    )
+    for other in others:
+        assert all(torch.equal(verdict, other.verdicts[name]) for name, verdict in first.verdicts.items())
+        assert torch.equal(first.adversarial, other.adversarial)
+        assert first.to_dict() == other.to_dict()
+
+
+def test_the_attacks_are_those_of_the_protocol(model, test_split, evaluation, monkeypatch):
+    used = []
+    original = PGD.__call__
+
+    def noted(self, *args, **kwargs):
+        used.append((self.threat.eps, self.steps, self.restarts))
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(PGD, "__call__", noted)
+    protocol = replace(PROTOCOL, batch_size=500, pgd_steps=7, pgd_restarts=3, curve_steps=5)
+    found = evaluate_arm(model, test_split, threat=LINF, protocol=protocol)
+    radii = [point.eps for point in found.eps_curve[1:]]
+    assert used == [(0.05, 7, 3), *((eps, 5, 1) for eps in radii)]
+    assert found.attacks["pgd"] == {
+        "attack": "PGD",
+        "norm": "linf",
+        "eps": 0.05,
+        "bounds": [0.0, 1.0],
+        "precision": "float32",
+        "steps": 7,
+        "step_size": None,
+        "restarts": 3,
+        "random_start": True,
+        "samples": 150,
+    }
+    assert (found.attacks["eps_curve"]["steps"], found.attacks["eps_curve"]["samples"]) == (5, 100)
+    assert found.attacks["noise"] == {
+        "norm": "linf",
+        "eps": 0.05,
+        "bounds": [0.0, 1.0],
+        "draws": 4,
+        "samples": 150,
+    }
+    assert evaluation.attacks["unseen_style"] == {"samples": 70}
 
 
 def test_samples_that_are_wrong_from_the_start_are_not_attacked(model):
@@ -190,12 +235,12 @@ def test_progress_reaches_its_total(model, test_split, stylised, with_style):
 
 def test_the_model_and_the_random_state_stay_as_they_were(test_split):
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(48), nn.Linear(48, 2)).train()
-    model[1].eval()
+    model[2].eval()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     state = torch.get_rng_state()
     evaluate_arm(model, test_split, threat=LINF, protocol=PROTOCOL)
     assert torch.equal(torch.get_rng_state(), state)
-    assert (model.training, model[1].training, model[2].training) == (True, False, True)
+    assert (model.training, model[1].training, model[2].training) == (True, True, False)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
 
@@ -255,6 +300,11 @@ def test_the_choice_is_stratified_and_nested(labels, n, seed):
             abs((labels[chosen] == label).sum() - fair) <= 3
         )  # its own rounding, and its share of the five classes' roundings
     assert torch.equal(stratified_choice(labels, n + 5, seed)[: len(chosen)], chosen)
+
+
+def test_a_rare_class_is_chosen_in_its_share():
+    labels = torch.tensor([0] * 90 + [1] * 10)
+    assert torch.bincount(labels[stratified_choice(labels, 20, 0)]).tolist() == [18, 2]
 
 
 def test_the_choice_follows_the_seed():

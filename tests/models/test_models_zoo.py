@@ -52,6 +52,12 @@ def test_preact_unit_is_the_identity_plus_its_residual():
         assert torch.allclose(unit(x), expected, atol=1e-6)
 
 
+def test_preact_resnet18_ends_in_a_batch_norm():
+    network = build_model("preact_resnet18", 10, (32, 32), width=4).backbone.eval()
+    nn.init.zeros_(network.bn.weight)  # now nothing but the head's bias can come out
+    assert torch.equal(network(torch.rand(2, 3, 32, 32)), network.head.bias.expand(2, 10))
+
+
 def test_small_cnn_size_in_closed_form():
     convolutions = (3 * 16 * 16 + 16) + (16 * 32 * 16 + 32)
     dense = (32 * 7 * 7 * 128 + 128) + (128 * 10 + 10)
@@ -89,7 +95,7 @@ def test_initial_weights_depend_on_the_seed_alone(name):
 )
 def test_torchvision_head_has_the_classes_of_the_data(name, size):
     model = build_model(f"torchvision:{name}", 7, size)
-    assert model.training
+    assert all(module.training for module in model.modules())
     assert model.eval()(torch.rand(2, 3, *size)).shape == (2, 7)
     assert torch.allclose(model.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
     assert torch.allclose(model.std.flatten(), torch.tensor([0.229, 0.224, 0.225]))
