@@ -83,11 +83,16 @@ def read_named(name: str, *, root: Path | None, size: int | None, seed: int, lim
     """
     if name == "mnist5k":
         return _mnist5k(size, seed, limit)
-    root = Path(root or os.environ.get("ROBUSTAUG_DATA") or Path.home() / ".cache" / "robustaug" / "data").expanduser()
+    root = data_root(root)
     parts = {part: _open(name, root, part == "train", size) for part in ("train", "test")}
     if hasattr(parts["train"], "_samples"):
         return _from_files(name, parts, size, seed, limit)
     return _from_arrays(name, parts, size, seed, limit)
+
+
+def data_root(root: Path | None = None) -> Path:
+    """Where named sets are kept: ``root``, else ROBUSTAUG_DATA, else ~/.cache/robustaug/data."""
+    return Path(root or os.environ.get("ROBUSTAUG_DATA") or Path.home() / ".cache" / "robustaug" / "data").expanduser()
 
 
 def _mnist5k(size: int | None, seed: int, limit: int | None) -> Source:

@@ -1,0 +1,5 @@
+"""``python -m robustaug``."""
+
+from robustaug.cli import main
+
+main()

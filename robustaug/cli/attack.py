@@ -1,0 +1,88 @@
+"""``robustaug attack``: a classifier under one attack, and an adversarial copy of the data."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class AttackName(StrEnum):
+    """Attacks by name."""
+
+    FGSM = "fgsm"
+    PGD = "pgd"
+
+
+class NormName(StrEnum):
+    """Norms by name."""
+
+    LINF = "linf"
+    L2 = "l2"
+
+
+class Split(StrEnum):
+    """Parts of a data set."""
+
+    ALL = "all"
+    TRAIN = "train"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+def attack(
+    checkpoint: Annotated[Path, typer.Argument(help="A model.safetensors that robustaug wrote.")],
+    data: Annotated[str, typer.Argument(help="An image folder, or a named set such as mnist5k.")],
+    attack: Annotated[AttackName, typer.Option(help="The attack.")] = AttackName.PGD,
+    norm: Annotated[NormName, typer.Option(help="How a change is measured.")] = NormName.LINF,
+    eps: Annotated[str, typer.Option(help="Largest change, for example 8/255 or 0.5; images are in [0, 1].")] = "8/255",
+    steps: Annotated[int, typer.Option(help="Gradient steps of PGD, at least 1.")] = 40,
+    step_size: Annotated[str | None, typer.Option(help="Of PGD; default: 2.5 * eps / steps.")] = None,
+    restarts: Annotated[int, typer.Option(help="Random starts of PGD; the worst counts.")] = 1,
+    split: Annotated[
+        Split | None, typer.Option(help="Which part; default: the test part where there is one, else all.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Where named sets are kept.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many images of a class.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random starts.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the adversarial images and manifest.jsonl here.")] = None,
+) -> None:
+    """Attack a classifier on a data set: accuracy before, under attack, and after rounding to 8 bits."""
+    from rich.console import Console  # noqa: PLC0415 - torch loads only when a command needs it
+    from rich.table import Table  # noqa: PLC0415
+
+    from robustaug.attacks import FGSM, PGD, ThreatModel  # noqa: PLC0415
+    from robustaug.attacks.threat import parse_number  # noqa: PLC0415
+    from robustaug.cli.listing import list_skipped  # noqa: PLC0415
+    from robustaug.evaluation.report.wording import interval  # noqa: PLC0415
+    from robustaug.experiment.attack_job import attack_images  # noqa: PLC0415
+    from robustaug.experiment.subject import load_subject  # noqa: PLC0415
+    from robustaug.models import load_checkpoint  # noqa: PLC0415
+
+    threat = ThreatModel(norm.value, parse_number(eps, "eps"))
+    length = None if step_size is None else parse_number(step_size, "step_size")
+    method = FGSM(threat) if attack == AttackName.FGSM else PGD(threat, "float32", steps, length, restarts)
+    classifier = load_checkpoint(checkpoint)
+    images, skipped, part = load_subject(
+        classifier, data, split=None if split is None else split.value, root=root, limit=limit
+    )
+    outcome = attack_images(classifier, images, method, out=out, seed=seed)
+    table = Table(title=f"{attack.value} {threat} on {data} ({part}, {len(images)} images)")
+    table.add_column("images")
+    table.add_column("accuracy % [95% interval]", justify="right")
+    for name, accuracy in (
+        ("unattacked", outcome.clean),
+        ("under attack", outcome.robust),
+        ("under attack, rounded to 8 bits", outcome.robust_8bit),
+    ):
+        table.add_row(name, interval(accuracy.to_dict()))
+    console = Console(highlight=False)
+    console.print(table)
+    if out is not None:
+        note = (
+            f"{outcome.written} adversarial images written to {out}" if outcome.written else f"Nothing to do in {out}"
+        )
+        console.print(note, markup=False, soft_wrap=True)
+    if skipped:
+        list_skipped(skipped)
+        raise typer.Exit(1)

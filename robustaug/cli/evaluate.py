@@ -1,0 +1,66 @@
+"""``robustaug evaluate``: a robustness report of one classifier."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robustaug.cli.attack import NormName, Split
+
+
+class ProtocolName(StrEnum):
+    """Protocols by name."""
+
+    QUICK = "quick"
+    STANDARD = "standard"
+
+
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A model.safetensors that robustaug wrote.")],
+    data: Annotated[str, typer.Argument(help="An image folder, or a named set such as mnist5k.")],
+    protocol: Annotated[ProtocolName, typer.Option(help="How much is measured.")] = ProtocolName.QUICK,
+    norm: Annotated[NormName | None, typer.Option(help="Default: the one the checkpoint was trained for.")] = None,
+    eps: Annotated[str | None, typer.Option(help="Default: the one the checkpoint was trained for.")] = None,
+    styles: Annotated[Path | None, typer.Option(help="A folder of paintings; default: the embedded ones.")] = None,
+    split: Annotated[
+        Split | None, typer.Option(help="Which part; default: the test part where there is one, else all.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option(help="Where named sets are kept.")] = None,
+    seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="The report's folder; default: runs/evaluate- and the data's name.")
+    ] = None,
+) -> None:
+    """Measure a classifier, clean, attacked and restyled, and write report.html and report.json."""
+    from rich.console import Console  # noqa: PLC0415 - torch loads only when a command needs it
+
+    from robustaug.attacks import ThreatModel  # noqa: PLC0415
+    from robustaug.attacks.threat import parse_number  # noqa: PLC0415
+    from robustaug.cli.finish import print_results  # noqa: PLC0415
+    from robustaug.evaluation.protocol import PROTOCOLS  # noqa: PLC0415
+    from robustaug.experiment.assess import assess  # noqa: PLC0415
+    from robustaug.experiment.subject import load_subject  # noqa: PLC0415
+    from robustaug.models import load_checkpoint  # noqa: PLC0415
+    from robustaug.style.bank import StyleBank  # noqa: PLC0415
+
+    classifier = load_checkpoint(checkpoint)
+    trained_for = classifier.extra.get("threat", {"norm": "linf", "eps": 8 / 255})
+    threat = ThreatModel(
+        trained_for["norm"] if norm is None else norm.value,
+        trained_for["eps"] if eps is None else parse_number(eps, "eps"),
+    )
+    images, skipped, part = load_subject(classifier, data, split=None if split is None else split.value, root=root)
+    folder = out or Path("runs") / f"evaluate-{Path(data).name}"
+    content = assess(
+        classifier,
+        images,
+        name=f"{Path(data).name} ({part})",
+        skipped=skipped,
+        threat=threat,
+        protocol=PROTOCOLS[protocol.value],
+        bank=StyleBank.embedded() if styles is None else StyleBank.from_folder(styles),
+        out=folder,
+        seed=seed,
+    )
+    print_results(Console(highlight=False), content, folder / "report.html", skipped)

@@ -1,0 +1,34 @@
+"""What commands that end in a report share: the table, the checks, where the report is, what was skipped."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from robustaug.cli.listing import list_skipped
+from robustaug.data import Skipped
+from robustaug.evaluation.report import load_report, results_table
+from robustaug.experiment import ExperimentConfig, run_experiment
+
+
+def run_and_print(config: ExperimentConfig, out: Path, *, resume: bool) -> None:
+    """Run an experiment and print its results; exits 1 if some input files could not be used."""
+    console = Console(highlight=False)
+    outcome = run_experiment(config, out, resume=resume, console=console)
+    print_results(console, load_report(out), outcome.report, outcome.skipped)
+
+
+def print_results(console: Console, content: Mapping[str, Any], page: Path, skipped: Sequence[Skipped]) -> None:
+    """Print the table, the failed checks and the report's path; exits 1 if some input files could not be used."""
+    console.print(results_table(content))
+    failed = [check for check in content["checks"] if not check["passed"]]
+    for check in failed:
+        line = f"Check failed ({check['arm'] or 'data'}): {check['name']}: {check['detail']}"
+        console.print(line, markup=False, soft_wrap=True)
+    console.print(f"{len(content['checks']) - len(failed)} of {len(content['checks'])} checks passed")
+    console.print(f"Report: {page}", markup=False, soft_wrap=True)
+    if skipped:
+        list_skipped(skipped)
+        raise typer.Exit(1)

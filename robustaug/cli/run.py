@@ -1,0 +1,26 @@
+"""``robustaug run``: an experiment from a configuration file."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def run(
+    config: Annotated[Path, typer.Argument(help="A TOML configuration; recipes/ holds examples.")],
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; default: runs/ and the configuration's file name.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a setting, for example training.steps=500. Repeatable."
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in the folder.")] = False,
+) -> None:
+    """Make variants, retrain every arm, evaluate, report."""
+    from robustaug.cli.finish import run_and_print  # noqa: PLC0415 - torch loads only when a command needs it
+    from robustaug.experiment import load_config  # noqa: PLC0415
+
+    run_and_print(load_config(config, set_ or ()), out or Path("runs") / config.stem, resume=resume)

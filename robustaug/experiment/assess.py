@@ -1,0 +1,103 @@
+"""Measure one classifier from disk and report on it."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from robustaug.attacks import ThreatModel
+from robustaug.data import ImageSet, Skipped
+from robustaug.data.jobs import JobFolder
+from robustaug.evaluation.harness import evaluate_arm, evaluation_work
+from robustaug.evaluation.protocol import Protocol
+from robustaug.evaluation.report import build_report
+from robustaug.evaluation.results import load_evaluation, save_evaluation
+from robustaug.experiment.config import StyleSection
+from robustaug.experiment.outcome import Arm, describe_data, report_content
+from robustaug.experiment.samples import write_adversarial_samples, write_stylised_samples
+from robustaug.experiment.variants import restyle
+from robustaug.files import sha256, write_json
+from robustaug.hardware import default_device
+from robustaug.models import Checkpoint
+from robustaug.progress import progress_bar
+from robustaug.style.bank import StyleBank
+
+
+def assess(
+    checkpoint: Checkpoint,
+    test: ImageSet,
+    *,
+    name: str,
+    skipped: tuple[Skipped, ...],
+    threat: ThreatModel,
+    protocol: Protocol,
+    bank: StyleBank,
+    out: Path,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Evaluate a checkpoint and write ``report.json`` and ``report.html``; finished stages are not done again.
+
+    Unseen style is measured with those paintings of the bank that the checkpoint was not trained with.
+
+    Args:
+        checkpoint: The classifier.
+        test: What to measure on.
+        name: Of the data.
+        skipped: Files of the data that could not be used.
+        threat: The threat model.
+        protocol: How much is measured.
+        bank: Paintings to choose unseen ones from.
+        out: A new or empty folder, or one of this same evaluation.
+        seed: Of everything random.
+
+    Returns:
+        The report's content.
+
+    Raises:
+        RobustAugError: a folder of something else, no painting that is unseen, a broken model.
+    """
+    arm = str(checkpoint.extra.get("arm", checkpoint.path.stem))
+    config = {
+        "checkpoint": str(checkpoint.path),
+        "checkpoint_sha256": sha256(checkpoint.path.read_bytes()),
+        "data": name,
+        "keys": sha256("\n".join(test.keys).encode()),
+        "seed": seed,
+        "threat": asdict(threat),
+        "evaluation": protocol.to_dict(),
+    }
+    JobFolder(out, config)  # claims the folder, or refuses one of something else
+    unseen = bank.without(checkpoint.extra.get("paintings", ()))
+    restyled = restyle(out / "variants" / "test", test, protocol.unseen_style_samples, unseen, StyleSection(), seed)
+    path = out / "arms" / arm / "evaluation.safetensors"
+    if not path.exists():
+        with progress_bar(f"evaluating {arm}", evaluation_work(test, restyled.images, threat, protocol)) as progress:
+            evaluation = evaluate_arm(
+                checkpoint.model.to(default_device()),
+                test,
+                threat=threat,
+                protocol=protocol,
+                stylised=restyled.images,
+                seed=seed,
+                progress=progress,
+            )
+        save_evaluation(path, evaluation)
+    evaluation = load_evaluation(path)
+    write_adversarial_samples(out / "samples", test, threat, {arm: evaluation})
+    write_stylised_samples(out / "samples", test, restyled)
+    content = report_content(
+        name=f"{arm} on {name}",
+        seed=seed,
+        data=describe_data(name, test, skipped),
+        threat=threat,
+        test=test,
+        arms={arm: Arm(checkpoint.model, evaluation)},
+        style={
+            "held_out_paintings": [painting.name for painting in unseen.paintings],
+            "test_variants": len(restyled.images),
+        },
+        seconds={"evaluation": round(evaluation.seconds, 3)},
+        config=config,
+    )
+    write_json(out / "report.json", content)
+    build_report(out)
+    return content

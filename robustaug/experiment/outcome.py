@@ -1,0 +1,102 @@
+"""The numbers of a run, in the form of ``report.json``."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from torch import nn
+
+import robustaug
+from robustaug.attacks import ThreatModel
+from robustaug.data import ImageSet, Skipped
+from robustaug.evaluation.checks import Check, check_arm
+from robustaug.evaluation.results import ArmEvaluation, compare_arms
+from robustaug.hardware import describe_hardware, describe_versions
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One classifier, what was measured of it, and what is known of its training.
+
+    Attributes:
+        model: The classifier.
+        evaluation: What was measured.
+        about: ``description``, ``mix`` and ``training`` of its entry in the report, as far as they are known.
+    """
+
+    model: nn.Module
+    evaluation: ArmEvaluation
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def report_content(
+    *,
+    name: str,
+    seed: int,
+    data: Mapping[str, Any],
+    threat: ThreatModel,
+    test: ImageSet,
+    arms: Mapping[str, Arm],
+    style: Mapping[str, Any] | None,
+    checks: Sequence[Check] = (),
+    attacks: Mapping[str, Any] | None = None,
+    seconds: Mapping[str, float],
+    config: Mapping[str, Any],
+) -> dict[str, Any]:
+    """What ``report.json`` holds: only what was measured or set.
+
+    Args:
+        name: Of the run.
+        seed: Of everything random.
+        data: The data part; see ``describe_data``.
+        threat: The threat model of every attack.
+        test: The test split, for the checks that run the models again.
+        arms: The classifiers by name, at least one.
+        style: The style part; None if no stylised images were used.
+        checks: Of the data.
+        attacks: Further attacks beside those of the evaluation, by name.
+        seconds: Wall-clock time by stage.
+        config: The resolved configuration.
+    """
+    evaluations = {arm_name: arm.evaluation for arm_name, arm in arms.items()}
+    first = next(iter(evaluations.values()))
+    all_checks = [*checks]
+    for arm_name, arm in arms.items():
+        all_checks += check_arm(arm_name, arm.model, test, arm.evaluation)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "robustaug": robustaug.__version__,
+        "seed": seed,
+        "data": dict(data),
+        "threat": {"norm": threat.norm, "eps": threat.eps, "bounds": list(threat.bounds)},
+        "attacks": {key: dict(parameters) for key, parameters in first.attacks.items()} | dict(attacks or {}),
+        "style": style,
+        "arms": {arm_name: {**arm.about, **arm.evaluation.to_dict()} for arm_name, arm in arms.items()},
+        "comparisons": compare_arms(evaluations) if len(evaluations) > 1 else [],
+        "checks": [check.to_dict() for check in all_checks],
+        "chance": first.chance,
+        "versions": describe_versions(),
+        "hardware": describe_hardware(),
+        "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
+        "config": dict(config),
+    }
+
+
+def describe_data(
+    name: str, test: ImageSet, skipped: Sequence[Skipped], fingerprint: str | None = None, **counts: int
+) -> dict[str, Any]:
+    """The data part of a report; ``counts`` are the sizes of the other splits."""
+    described = {
+        "name": name,
+        "classes": list(test.class_names),
+        "image_size": list(test.images.shape[2:]),
+        **counts,
+        "test": len(test),
+        "skipped": [{"path": item.path, "reason": item.reason} for item in skipped],
+    }
+    return described if fingerprint is None else described | {"fingerprint": fingerprint}

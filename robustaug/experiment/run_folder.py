@@ -1,0 +1,114 @@
+"""A run's folder: where everything lies, and whose run it is."""
+
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+
+from robustaug.errors import RobustAugError
+from robustaug.experiment.config import ExperimentConfig
+from robustaug.files import output_folder, read_json, write_json, write_text
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of a run, its log and its clock.
+
+    Attributes:
+        path: The folder.
+        console: Where progress lines are printed, beside ``log.txt``.
+    """
+
+    path: Path
+    console: Console
+
+    @property
+    def config(self) -> Path:
+        """The resolved configuration."""
+        return self.path / "config.toml"
+
+    @property
+    def report(self) -> Path:
+        """The report's numbers."""
+        return self.path / "report.json"
+
+    @property
+    def samples(self) -> Path:
+        """Pictures for the report."""
+        return self.path / "samples"
+
+    def arm(self, name: str) -> Path:
+        """The folder of one arm."""
+        return self.path / "arms" / name
+
+    def variants(self, split: str) -> Path:
+        """The stylised variants of a split."""
+        return self.path / "variants" / split
+
+    def say(self, text: str) -> None:
+        """Print a line and add it to the log."""
+        self.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        try:
+            with (self.path / "log.txt").open("a", encoding="utf-8") as log:
+                log.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {text}\n")
+        except OSError as error:
+            raise RobustAugError(
+                f"cannot write {self.path / 'log.txt'}: {error.strerror or error}; free space"
+            ) from error
+
+    @contextmanager
+    def timing(self, stage: str) -> Iterator[None]:
+        """Add the block's wall-clock time to a stage, over all pieces of an interrupted run."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            seconds = self.seconds()
+            seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - began, 3)
+            write_json(self.path / "seconds.json", seconds)
+
+    def seconds(self) -> dict[str, float]:
+        """Wall-clock time by stage so far."""
+        path = self.path / "seconds.json"
+        return read_json(path) if path.exists() else {}
+
+
+def open_run(path: Path, config: ExperimentConfig, *, resume: bool, console: Console) -> RunFolder:
+    """Make a run's folder, or come back to it.
+
+    Args:
+        path: The folder: absent, empty, or, with ``resume``, one that holds a run of the same configuration.
+        config: What the run does.
+        resume: Whether a run in the folder is continued.
+        console: Where progress lines go.
+
+    Raises:
+        RobustAugError: the folder cannot be written, holds something else, or a run of another configuration.
+    """
+    run = RunFolder(path, console)
+    if path.exists() and not path.is_dir():
+        raise RobustAugError(f"{path} is a file; choose a folder with --out")
+    if run.config.exists():
+        if _differs(run.config, config):
+            raise RobustAugError(f"{path} holds a run of another configuration; choose another folder with --out")
+        if not resume:
+            raise RobustAugError(
+                f"{path} holds this run already; add --resume to go on with it, or choose another --out"
+            )
+    elif path.exists() and any(entry.name != "log.txt" for entry in path.iterdir()):
+        raise RobustAugError(f"{path} is not empty and holds no run; choose another folder with --out")
+    output_folder(path)
+    write_text(run.config, config.to_toml())
+    return run
+
+
+def _differs(path: Path, config: ExperimentConfig) -> bool:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8")) != tomllib.loads(config.to_toml())
+    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RobustAugError(f"cannot read {path} ({error}); choose another folder with --out") from error

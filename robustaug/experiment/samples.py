@@ -1,0 +1,89 @@
+"""Pictures for the report: what the attack changed, and what the style transfer made."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from robustaug.attacks import ThreatModel
+from robustaug.data import ImageSet, write_png
+from robustaug.evaluation.results import ArmEvaluation
+from robustaug.experiment.variants import Restyled
+from robustaug.files import write_json
+
+_PER_ARM = 3
+_STYLISED = 6
+_THUMBNAIL = 160
+
+
+def write_adversarial_samples(
+    folder: Path, test: ImageSet, threat: ThreatModel, arms: Mapping[str, ArmEvaluation]
+) -> None:
+    """Write ``adversarial.json`` and its PNG files: original, amplified perturbation, adversarial image.
+
+    The same samples are shown for every arm: the first attacked ones of different classes.
+    """
+    places = _of_different_classes(test, next(iter(arms.values())))
+    largest = max(
+        float((arm.adversarial[places] - test.select(arm.attacked[places]).float_images()).abs().max())
+        for arm in arms.values()
+    )
+    amplification = max(1, int(0.5 / largest)) if largest > 0 else 1  # the largest change just fills the range
+    rows = []
+    for name, arm in arms.items():
+        for place in places:
+            row = int(arm.attacked[place])
+            original, adversarial = test.images[row] / 255, arm.adversarial[place]
+            pictures = {
+                "original": original,
+                "perturbation": (0.5 + amplification * (adversarial - original)).clamp(0, 1),
+                "adversarial": adversarial,
+            }
+            predictions = {
+                "prediction_before": test.class_names[int(arm.predictions["clean"][row])],
+                "prediction_after": test.class_names[int(arm.predictions["pgd"][place])],
+            }
+            about = {"arm": name, "key": test.keys[row], "label": test.class_names[int(test.labels[row])]}
+            rows.append(about | predictions | _write(folder, f"adversarial-{name}-{place}", pictures))
+    content = {"norm": threat.norm, "eps": threat.eps, "amplification": amplification, "rows": rows}
+    write_json(folder / "adversarial.json", content)
+
+
+def write_stylised_samples(folder: Path, test: ImageSet, restyled: Restyled) -> None:
+    """Write ``stylised.json`` and its PNG files: content, painting, stylised image, for a few classes."""
+    content_of = {key: row for row, key in enumerate(test.keys)}
+    painting_of = {painting.sha256: painting for painting in restyled.paintings}
+    labels = restyled.images.labels
+    chosen = [int((labels == label).nonzero()[0]) for label in sorted(set(labels.tolist()))][:_STYLISED]
+    rows = []
+    for place in chosen:
+        key, painting = restyled.images.keys[place], painting_of[restyled.styles[place]]
+        pictures = {
+            "content": test.images[content_of[key]],
+            "painting": _thumbnail(painting.image),
+            "stylised": restyled.images.images[place],
+        }
+        about = {"key": key, "label": test.class_names[int(labels[place])], "style": painting.name}
+        rows.append(about | _write(folder, f"stylised-{place}", pictures))
+    write_json(folder / "stylised.json", {"rows": rows})
+
+
+def _of_different_classes(test: ImageSet, arm: ArmEvaluation) -> list[int]:
+    first: dict[int, int] = {}
+    for place, row in enumerate(arm.attacked[: len(arm.adversarial)].tolist()):
+        first.setdefault(int(test.labels[row]), place)
+    return [first[label] for label in sorted(first)][:_PER_ARM]
+
+
+def _write(folder: Path, prefix: str, pictures: Mapping[str, Tensor]) -> dict[str, Any]:
+    for kind, picture in pictures.items():
+        write_png(folder / f"{prefix}-{kind}.png", picture)
+    return {kind: f"{prefix}-{kind}.png" for kind in pictures}
+
+
+def _thumbnail(image: Tensor) -> Tensor:
+    scale = min(1.0, _THUMBNAIL / max(image.shape[1:]))
+    size = [max(1, round(scale * side)) for side in image.shape[1:]]
+    return F.interpolate(image[None], size, mode="bilinear", antialias=True)[0]

@@ -1,0 +1,50 @@
+"""What a checkpoint is measured on: the data that the user names, in the checkpoint's size."""
+
+from pathlib import Path
+
+from robustaug.data import ImageSet, Skipped, load_images
+from robustaug.data.named import NAMED_SETS
+from robustaug.data.sources import Part
+from robustaug.data.splits import fingerprint
+from robustaug.errors import RobustAugError
+from robustaug.models import Checkpoint
+
+
+def load_subject(
+    checkpoint: Checkpoint,
+    source: str,
+    *,
+    split: Part | None = None,
+    root: Path | None = None,
+    limit: int | None = None,
+) -> tuple[ImageSet, tuple[Skipped, ...], str]:
+    """Load the images that a checkpoint is to be measured on.
+
+    Args:
+        checkpoint: The classifier.
+        source: A named set or an image folder.
+        split: Which part; None takes the test part where there is one: of a named set, of a folder with ``test/``, and
+            of the very data that the checkpoint was trained on, cut as it was then. Any other folder is taken whole.
+        root: Where named sets are kept.
+        limit: At most so many images of a class.
+
+    Returns:
+        The images, the files that could not be used, and the part's name.
+
+    Raises:
+        RobustAugError: unusable data, or data of another size or with other classes than the checkpoint's.
+    """
+    trained_on = checkpoint.extra.get("data", {})
+    height, width = checkpoint.image_size
+    size = trained_on.get("size") or (height if height == width else None)
+    cut = {key: trained_on[key] for key in ("seed", "validation_share", "test_share") if key in trained_on}
+    if split is None:
+        split = "test" if source in NAMED_SETS or (Path(source) / "test").is_dir() else "all"
+    images, skipped = load_images(source, root=root, size=size, split=split, limit=limit, **cut)
+    if split == "all" and limit is None and fingerprint(images.keys, images.sha256) == trained_on.get("fingerprint"):
+        split = "test"
+        images, skipped = load_images(source, root=root, size=size, split=split, **cut)
+    if len(images) == 0:
+        raise RobustAugError(f"{source} has no images in its {split} part; name another --split")
+    checkpoint.check_images(images.images, images.class_names)
+    return images, skipped, split

@@ -1,0 +1,80 @@
+"""The stylised variants of a run: of training images to learn from, of test images to measure on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from robustaug.data import ImageSet, VariantSet, load_variants
+from robustaug.errors import RobustAugError
+from robustaug.evaluation.harness import stratified_choice
+from robustaug.experiment.config import StyleSection
+from robustaug.files import sha256
+from robustaug.style.bank import Painting, StyleBank
+from robustaug.style.gatys import StyleTransfer
+from robustaug.style.job import items_of, stylize
+
+SMALLEST_SIDE = 16
+
+
+@dataclass(frozen=True)
+class Restyled:
+    """Test images restyled with paintings that training never saw.
+
+    Attributes:
+        images: The stylised images under their sources' labels and keys.
+        styles: SHA-256 of the painting of each.
+        paintings: The paintings.
+    """
+
+    images: ImageSet
+    styles: tuple[str, ...]
+    paintings: tuple[Painting, ...]
+
+
+def paintings_of(settings: StyleSection, seed: int) -> tuple[StyleBank, StyleBank]:
+    """The paintings for training and the held-out ones.
+
+    Raises:
+        RobustAugError: an unusable folder, or too few paintings.
+    """
+    bank = StyleBank.embedded() if settings.paintings is None else StyleBank.from_folder(Path(settings.paintings))
+    return bank.split(settings.held_out, seed)
+
+
+def make_variants(
+    folder: Path, originals: ImageSet, count: int, bank: StyleBank, settings: StyleSection, seed: int
+) -> VariantSet:
+    """Make about ``count`` stylised variants of a stratified choice of images, or find them done.
+
+    More variants than images means several of each image, at most one for each painting.
+
+    Raises:
+        RobustAugError: images too small, or a folder that cannot be written or holds something else.
+    """
+    height, width = originals.images.shape[2:]
+    if min(height, width) < SMALLEST_SIDE:
+        raise RobustAugError(
+            f"style transfer needs {SMALLEST_SIDE} px, images are {height}x{width}; set data.size higher"
+        )
+    chosen = originals.select(stratified_choice(originals.labels, count, seed).sort().values)
+    per_image = min(max(1, count // len(originals)), len(bank))
+    style = StyleTransfer(preserve_color=settings.preserve_color)
+    result = stylize(items_of(chosen), folder, bank, style, per_image=per_image, seed=seed, strength=settings.strength)
+    if result.skipped:
+        first = result.skipped[0]
+        raise RobustAugError(
+            f"{len(result.skipped)} images cannot be stylised, the first is {first.path}: {first.reason}"
+        )
+    return load_variants(folder, originals)
+
+
+def restyle(folder: Path, test: ImageSet, count: int, bank: StyleBank, settings: StyleSection, seed: int) -> Restyled:
+    """Restyle ``count`` test images, one painting each.
+
+    Raises:
+        RobustAugError: as ``make_variants``.
+    """
+    made = make_variants(folder, test, min(count, len(test)), bank, settings, seed)
+    hashes = tuple(sha256(image.numpy().tobytes()) for image in made.images)
+    images = ImageSet(made.images, made.labels, made.sources, hashes, test.class_names)
+    styles = tuple(str(parameters["style_sha256"]) for parameters in made.parameters)
+    return Restyled(images, styles, bank.paintings)
