@@ -1,7 +1,7 @@
 """A bank of paintings: the embedded ones or a folder's, split into training and held-out."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -107,6 +107,19 @@ class StyleBank:
             )
         order = permutation(len(self), seed, "held-out paintings").tolist()
         return self._select(sorted(order[held_out:])), self._select(sorted(order[:held_out]))
+
+    def without(self, hashes: Collection[str]) -> "StyleBank":
+        """The paintings whose SHA-256 is not among these.
+
+        Raises:
+            RobustAugError: none remains.
+        """
+        remaining = [index for index, painting in enumerate(self.paintings) if painting.sha256 not in hashes]
+        if not remaining:
+            raise RobustAugError(
+                f"all {len(self)} paintings were used in training; name a folder of others with --styles"
+            )
+        return self._select(remaining)
 
     def choose(self, seed: int, key: str, count: int = 1) -> tuple[Painting, ...]:
         """``count`` different paintings for a sample; they depend on seed, key and bank alone, and fewer are a prefix.

@@ -126,7 +126,7 @@ class StyleTransfer:
         settings = self.settings or settings_for(height, width)
         working_height, working_width = _working_size(height, width, settings)
         pixels = _PIXELS_AT_ONCE.get(self.device.type, 2**15)
-        return max(1, min(self.batch_size, pixels // (working_height * working_width)))
+        return min(self.batch_size, max(2, pixels // (working_height * working_width)))  # a lone one would cost two
 
     def _targets(
         self, painting: Painting, settings: StyleSettings, device: torch.device, cache: TargetCache
