@@ -8,6 +8,7 @@ import torch
 import torchvision
 
 from robustaug.data.named import NAMED_SETS, data_root
+from robustaug.errors import RobustAugError
 from robustaug.hardware import default_device, describe_hardware, describe_versions
 from robustaug.style.bank import StyleBank
 from robustaug.style.vgg import load_encoder

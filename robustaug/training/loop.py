@@ -162,8 +162,8 @@ class _Run:
         step = self.done.step
         if not torch.isfinite(self.loss_sum):
             raise RobustAugError(
-                f"the loss became NaN or infinite between steps {step - self.counted + 1} and {step}; the state before is "
-                f"kept in {self.state_path.parent}: try a lower learning_rate, a longer warmup or precision = 'float32'"
+                f"the loss became NaN or infinite between steps {step - self.counted + 1} and {step}; the state before "
+                f"is kept in {self.state_path.parent}: try a lower learning_rate, a longer warmup or precision = 'float32'"
             )
         row: dict[str, Any] = {
             "step": step,
