@@ -42,9 +42,10 @@ _DEEP = ("conv1_1", "conv2_1", "conv3_1", "conv4_1")
 
 # (largest shorter side in pixels, settings): chosen by looking, see docs/style.md.
 SETTINGS: tuple[tuple[int, StyleSettings], ...] = (
-    (48, StyleSettings(56, 96, "conv2_2", _SHALLOW, 0.5, 0.0, 30, 0.06)),
-    (96, StyleSettings(96, 160, "conv3_1", _SHALLOW, 0.15, 0.0, 50, 0.05)),
-    (MAX_SIDE, StyleSettings(192, 256, "conv3_3", _DEEP, 0.3, 0.0, 150, 0.04)),
+    (48, StyleSettings(56, 96, "conv2_2", _SHALLOW, 0.7, 0.0, 24, 0.08)),
+    (96, StyleSettings(96, 160, "conv3_1", _SHALLOW, 0.15, 0.5, 50, 0.05)),
+    (160, StyleSettings(128, 192, "conv3_1", _DEEP, 0.12, 1.0, 80, 0.05)),
+    (MAX_SIDE, StyleSettings(192, 256, "conv3_3", _DEEP, 0.08, 2.0, 150, 0.04)),
 )
 
 

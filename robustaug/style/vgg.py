@@ -133,7 +133,7 @@ class VGGEncoder(nn.Module):
         for convolution in self.layout[: depth + 1]:
             if convolution.pool_before:
                 x = pool(x, 2)
-            x = F.relu(self.convolutions[convolution.name](x))
+            x = F.relu(self.convolutions[convolution.name](x), inplace=True)
             if convolution.name in wanted:
                 found[convolution.name] = x
         return found

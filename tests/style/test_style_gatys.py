@@ -182,7 +182,8 @@ def test_defaults_work_from_16_pixels_up() -> None:
 def test_settings_follow_the_size() -> None:
     assert settings_for(28, 28) == SETTINGS[0][1]
     assert settings_for(64, 64) == SETTINGS[1][1]
-    assert settings_for(1024, 224) == settings_for(128, 128) == SETTINGS[2][1]
+    assert settings_for(128, 128) == SETTINGS[2][1]
+    assert settings_for(1024, 224) == settings_for(256, 256) == SETTINGS[3][1]
 
 
 @pytest.mark.parametrize(
