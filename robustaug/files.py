@@ -91,14 +91,17 @@ def read_jsonl(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows: list[dict[str, Any]] = []
-    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").rstrip("\n").split("\n")
+    except OSError as error:
+        raise RobustAugError(f"cannot read {path}: {error.strerror or error}") from error
     for number, line in enumerate(lines, 1):
         if not line:
             continue
         try:
             rows.append(json.loads(line))
         except ValueError as error:
-            if number >= len(lines) - 1:
+            if number == len(lines):
                 break
             raise RobustAugError(f"{path}, line {number} is not valid JSON; restore the file or delete it") from error
     return rows
@@ -127,6 +130,18 @@ def output_folder(path: Path) -> Path:
         if path.is_dir():
             probe.unlink(missing_ok=True)
     return path
+
+
+def refuse_inside(out: Path, source: Path) -> None:
+    """Keep a job's output out of the image folder that it reads: it would be read as images of a class next time.
+
+    Raises:
+        RobustAugError: ``out`` is ``source`` or lies below it.
+    """
+    if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
+        raise RobustAugError(
+            f"output folder {out} lies inside the image folder {source}; choose one outside it with --out"
+        )
 
 
 def _unwritable(path: Path, error: OSError) -> RobustAugError:

@@ -2,7 +2,6 @@
 
 import sys
 
-import click
 import typer
 
 from robustaug import __version__
@@ -18,11 +17,12 @@ from robustaug.errors import RobustAugError
 app = typer.Typer(
     name="robustaug",
     help="Harden image classifiers with adversarial and style-transfer variants, and prove it.",
-    no_args_is_help=True,
     add_completion=False,
 )
 for command in (demo, run, stylize, attack, evaluate, report, doctor):
     app.command()(command)
+
+_INTERRUPTED = 130
 
 
 @app.callback(invoke_without_command=True)
@@ -40,26 +40,30 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
-        code = app(args=arguments, standalone_mode=False)
-    except KeyboardInterrupt:
-        _fail(
-            "interrupted; what is done is kept, and the same command (for run: with --resume) goes on from there", 130
-        )
+        code = app(args=arguments or ["--help"], standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
     except Exception as error:
         if debug:
             raise
-        match error:
-            case RobustAugError():
-                _fail(str(error))
-            case click.ClickException():
-                _fail(f"{error.format_message()} (see robustaug --help)")
-            case click.Abort():
-                _fail("interrupted", 130)
-            case OSError():
-                _fail(f"{error.filename or 'file system'}: {error.strerror or error}")
-            case _:
-                _fail(f"internal error, {type(error).__name__}: {error}; add --debug for the traceback and report it")
+        _fail(_one_line(error))
+    if code == _INTERRUPTED:  # typer itself catches Ctrl-C, and returns this or aborts, as its version has it
+        _fail(
+            "interrupted; what is done is kept, and the same command (for run: with --resume) goes on from there", code
+        )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, RobustAugError):
+        return str(error)
+    if hasattr(error, "format_message"):  # a usage error: click's own, or that of the click inside typer
+        return f"{error.format_message()} (see robustaug --help)"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'file system'}: {error.strerror or error}; check the path, its rights and the disk"
+    if "torchvision::" in str(error):
+        return f"torch and torchvision do not fit together ({error}); install a matched pair of their versions"
+    return f"internal error, {type(error).__name__}: {error}; add --debug for the traceback and report it"
 
 
 def _fail(message: str, code: int = 2) -> None:

@@ -57,8 +57,11 @@ def attack(
     from robustaug.evaluation.report.wording import interval  # noqa: PLC0415
     from robustaug.experiment.attack_job import attack_images  # noqa: PLC0415
     from robustaug.experiment.subject import load_subject  # noqa: PLC0415
+    from robustaug.files import refuse_inside  # noqa: PLC0415
     from robustaug.models import load_checkpoint  # noqa: PLC0415
 
+    if out is not None:
+        refuse_inside(out, Path(data))
     threat = ThreatModel(norm.value, parse_number(eps, "eps"))
     length = None if step_size is None else parse_number(step_size, "step_size")
     method = FGSM(threat) if attack == AttackName.FGSM else PGD(threat, "float32", steps, length, restarts)

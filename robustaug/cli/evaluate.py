@@ -41,9 +41,12 @@ def evaluate(
     from robustaug.evaluation.protocol import PROTOCOLS  # noqa: PLC0415
     from robustaug.experiment.assess import assess  # noqa: PLC0415
     from robustaug.experiment.subject import load_subject  # noqa: PLC0415
+    from robustaug.files import refuse_inside  # noqa: PLC0415
     from robustaug.models import load_checkpoint  # noqa: PLC0415
     from robustaug.style.bank import StyleBank  # noqa: PLC0415
 
+    folder = out or Path("runs") / f"evaluate-{Path(data).resolve().name}"
+    refuse_inside(folder, Path(data))
     classifier = load_checkpoint(checkpoint)
     trained_for = classifier.extra.get("threat", {"norm": "linf", "eps": 8 / 255})
     threat = ThreatModel(
@@ -51,11 +54,10 @@ def evaluate(
         trained_for["eps"] if eps is None else parse_number(eps, "eps"),
     )
     images, skipped, part = load_subject(classifier, data, split=None if split is None else split.value, root=root)
-    folder = out or Path("runs") / f"evaluate-{Path(data).name}"
     content = assess(
         classifier,
         images,
-        name=f"{Path(data).name} ({part})",
+        name=f"{Path(data).resolve().name} ({part})",
         skipped=skipped,
         threat=threat,
         protocol=PROTOCOLS[protocol.value],

@@ -104,6 +104,9 @@ def output_stems(keys: Sequence[str], labels: Iterable[str]) -> list[PurePosixPa
     Args:
         keys: Of the sources, for example ``shirt/001.jpg`` or ``mnist5k/00012``.
         labels: Class name of each; "" for none.
+
+    Raises:
+        RobustAugError: two sources would still share one.
     """
     stems = []
     for key, label in zip(keys, labels, strict=True):
@@ -111,7 +114,11 @@ def output_stems(keys: Sequence[str], labels: Iterable[str]) -> list[PurePosixPa
         folder = path.parent if label in ("", *path.parent.parts) else PurePosixPath(label)
         stems.append(folder / (path.stem if path.suffix.lower() in SUFFIXES else path.name))
     taken = Counter(stems)
-    return [
+    unique = [
         stem if taken[stem] == 1 else stem.with_name(PurePosixPath(key).name)
         for stem, key in zip(stems, keys, strict=True)
     ]
+    for stem, uses in Counter(unique).items():
+        if uses > 1:
+            raise RobustAugError(f"two images would both become {stem}; rename one of them")
+    return unique

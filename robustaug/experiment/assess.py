@@ -55,9 +55,9 @@ def assess(
     Raises:
         RobustAugError: a folder of something else, no painting that is unseen, a broken model.
     """
-    arm = str(checkpoint.extra.get("arm", checkpoint.path.stem))
+    arm = Path(str(checkpoint.extra.get("arm", ""))).name or checkpoint.path.stem  # a name, not a way out of the folder
     config = {
-        "checkpoint": str(checkpoint.path),
+        "checkpoint": str(checkpoint.path.resolve()),
         "checkpoint_sha256": sha256(checkpoint.path.read_bytes()),
         "data": name,
         "keys": sha256("\n".join(test.keys).encode()),

@@ -54,7 +54,7 @@ def attack_images(
     paths = [f"{stem}.png" for stem in output_stems(images.keys, names)]
     folder, done = None, set[str]()
     if out is not None:
-        folder = JobFolder(out, {"checkpoint": _fingerprint(checkpoint), "seed": seed, **attack.parameters()})
+        folder = JobFolder(out, _describe(checkpoint, images, seed) | attack.parameters())
         done = folder.resume(dict(zip(paths, images.sha256, strict=True)))
     todo = [index for index, path in enumerate(paths) if path not in done]
     model = checkpoint.model.to(default_device())
@@ -113,5 +113,7 @@ def _share(correct: Iterable[bool]) -> Accuracy:
     return accuracy_interval(torch.tensor(list(correct), dtype=torch.bool))
 
 
-def _fingerprint(checkpoint: Checkpoint) -> str:
-    return sha256(checkpoint.path.read_bytes())
+def _describe(checkpoint: Checkpoint, images: ImageSet, seed: int) -> dict[str, Any]:
+    """What makes a job the same job, apart from the attack and the images' bytes (see the rows)."""
+    content = sha256("\n".join(sorted(images.keys)).encode())
+    return {"checkpoint": sha256(checkpoint.path.read_bytes()), "content": content, "seed": seed}

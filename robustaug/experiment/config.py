@@ -94,7 +94,7 @@ class ArmSection(_Section):
 
     def mix(self) -> Mix:
         """The shares, the originals' filled in."""
-        rest = round(1 - self.stylised - self.adversarial, 9)
+        rest = max(0.0, round(1 - self.stylised - self.adversarial, 9))
         return Mix(rest if self.original is None else self.original, self.stylised, self.adversarial)
 
 
@@ -124,18 +124,19 @@ class ExperimentConfig(_Section):
     def _check_arms(cls, arms: dict[str, ArmSection]) -> dict[str, ArmSection]:
         if not arms:
             raise RobustAugError("there is no arm to train; add for example [arms.clean]")
-        for name, arm in arms.items():
+        for name in arms:
             if not name or set(name) - set(_ARM_CHARACTERS):
                 raise RobustAugError(f"arm name {name!r} cannot name a folder; use letters, digits, +, - and _")
-            try:
-                arm.mix()
-            except RobustAugError as error:
-                raise RobustAugError(f"arms.{name}: {error}") from None
         return arms
 
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
         self.training.attack(self.threat.model())
+        for name, arm in self.arms.items():
+            try:
+                arm.mix().counts(self.training.batch_size)
+            except RobustAugError as error:
+                raise RobustAugError(f"arms.{name}: {error}") from None
         if self.style.variants == 0 and any(arm.stylised > 0 for arm in self.arms.values()):
             raise RobustAugError("style.variants is 0 but an arm has a stylised share; set style.variants or the share")
         return self

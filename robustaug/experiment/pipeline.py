@@ -1,5 +1,6 @@
 """The whole job: data, stylised variants, one retrained classifier an arm, evaluation, report. Every stage resumes."""
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,9 @@ from robustaug.experiment.outcome import Arm, describe_data, report_content
 from robustaug.experiment.run_folder import RunFolder, open_run
 from robustaug.experiment.samples import write_adversarial_samples, write_stylised_samples
 from robustaug.experiment.variants import Restyled, make_variants, paintings_of, restyle
-from robustaug.files import write_json
+from robustaug.files import read_jsonl, refuse_inside, write_json
 from robustaug.hardware import default_device
-from robustaug.models import Checkpoint, build_model, load_checkpoint, save_checkpoint
+from robustaug.models import Checkpoint, ImageClassifier, build_model, load_checkpoint, save_checkpoint
 from robustaug.progress import progress_bar
 from robustaug.style.bank import StyleBank
 from robustaug.training import train
@@ -45,10 +46,14 @@ def run_experiment(config: ExperimentConfig, out: Path, *, resume: bool = False,
     Raises:
         RobustAugError: anything the user can mend; what is done is kept.
     """
+    refuse_inside(out, Path(config.data.source))
     run = open_run(out, config, resume=resume, console=console)
     with run.timing("data"):
         data = load_data(**config.data.arguments(), seed=config.seed)
+        run.claim_data(data.fingerprint)
         training_bank, held_out_bank = paintings_of(config.style, config.seed)
+        untrained = _untrained(config, data)
+        config.threat.model().eps_for(data.train.float_images()[:1])  # a wrong radius is said now, not after training
     run.say(_summary(data))
     for skipped in data.skipped:
         run.say(f"Skipped {skipped.path}: {skipped.reason}")
@@ -57,10 +62,10 @@ def run_experiment(config: ExperimentConfig, out: Path, *, resume: bool = False,
     arms: dict[str, Arm] = {}
     for name in config.arms:
         with run.timing("training"):
-            checkpoint = _trained(run, config, data, variants, name, training_bank)
+            checkpoint = _trained(run, config, data, variants, name, training_bank, copy.deepcopy(untrained))
         with run.timing("evaluation"):
             evaluation = _evaluated(run, config, data.test, restyled.images, name, checkpoint)
-        arms[name] = Arm(checkpoint.model, evaluation, _about(config, name, checkpoint))
+        arms[name] = Arm(checkpoint.model, evaluation, _about(run, config, name, checkpoint))
     with run.timing("report"):
         evaluations = {name: arm.evaluation for name, arm in arms.items()}
         write_adversarial_samples(run.samples, data.test, config.threat.model(), evaluations)
@@ -108,15 +113,28 @@ def _style(
     """Variants of training images (None where no arm wants them), and restyled test images."""
     settings, variants = config.style, None
     if any(arm.stylised > 0 for arm in config.arms.values()):
-        run.say(f"Stylising {settings.variants} training images with {len(training)} paintings")
+        run.say(f"Stylising training images with {len(training)} paintings")
         variants = make_variants(run.variants("train"), data.train, settings.variants, training, settings, config.seed)
     count = min(config.evaluation.unseen_style_samples, len(data.test))
     run.say(f"Stylising {count} test images with {len(held_out)} other paintings")
     return variants, restyle(run.variants("test"), data.test, count, held_out, settings, config.seed)
 
 
+def _untrained(config: ExperimentConfig, data: DataSplits) -> ImageClassifier:
+    """Where every arm starts: what differs between them is the mix alone."""
+    mean, std = _normalisation(data.train)
+    model, classes = config.model, len(data.class_names)
+    return build_model(model.name, classes, data.image_size, mean, std, seed=config.seed, **model.options)
+
+
 def _trained(
-    run: RunFolder, config: ExperimentConfig, data: DataSplits, variants: VariantSet | None, name: str, bank: StyleBank
+    run: RunFolder,
+    config: ExperimentConfig,
+    data: DataSplits,
+    variants: VariantSet | None,
+    name: str,
+    bank: StyleBank,
+    model: ImageClassifier,
 ) -> Checkpoint:
     folder, mix = run.arm(name), config.arms[name].mix()
     path = folder / "model.safetensors"
@@ -125,15 +143,10 @@ def _trained(
     run.say(f"Training arm {name}: {config.training.steps} steps of {config.training.batch_size} images")
     folder.mkdir(parents=True, exist_ok=True)
     composite = CompositeDataset(data.train, variants if mix.stylised > 0 else None, mix, config.seed)
-    mean, std = _normalisation(data.train)
-    # Every arm starts from the same weights: what differs is the mix alone.
-    model = build_model(
-        config.model.name, len(data.class_names), data.image_size, mean, std, seed=config.seed, **config.model.options
-    ).to(default_device())
     threat = config.threat.model()
     with progress_bar(f"arm {name}", config.training.steps) as progress:
         result = train(
-            model,
+            model.to(default_device()),
             composite,
             data.validation,
             attack=config.training.attack(threat),
@@ -147,7 +160,7 @@ def _trained(
         "threat": {"norm": threat.norm, "eps": threat.eps, "bounds": list(threat.bounds)},
         "data": {"name": data.name, "fingerprint": data.fingerprint, "seed": config.seed}
         | config.data.model_dump(include={"size", "limit", "validation_share", "test_share"}),
-        "training": {"chosen_step": result.chosen_step, "chosen_by": result.chosen_by, "seconds": result.seconds},
+        "training": {"chosen_step": result.chosen_step, "chosen_by": result.chosen_by},  # no time: the same bytes again
         "paintings": [painting.sha256 for painting in bank.paintings] if mix.stylised > 0 else [],
     }
     save_checkpoint(path, model.cpu(), class_names=data.class_names, extra=extra)
@@ -174,13 +187,15 @@ def _evaluated(
     return evaluation
 
 
-def _about(config: ExperimentConfig, name: str, checkpoint: Checkpoint) -> Mapping[str, Any]:
+def _about(run: RunFolder, config: ExperimentConfig, name: str, checkpoint: Checkpoint) -> Mapping[str, Any]:
     shares = config.arms[name].mix().shares()
     budget = {key: getattr(config.training, key) for key in ("steps", "batch_size", "optimizer", "learning_rate")}
+    history = read_jsonl(run.arm(name) / "history.jsonl")
+    seconds = {"seconds": history[-1]["seconds"]} if history else {}
     return {
         "description": ", ".join(f"{share:.0%} {kind}" for kind, share in shares.items() if share > 0),
         "mix": {kind: float(share) for kind, share in shares.items()},
-        "training": budget | checkpoint.extra["training"],
+        "training": budget | checkpoint.extra["training"] | seconds,
     }
 
 

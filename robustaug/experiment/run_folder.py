@@ -61,6 +61,20 @@ class RunFolder:
                 f"cannot write {self.path / 'log.txt'}: {error.strerror or error}; free space"
             ) from error
 
+    def claim_data(self, fingerprint: str) -> None:
+        """Hold the run to its images: what was trained on other ones must not be resumed.
+
+        Raises:
+            RobustAugError: the images have changed since the run began.
+        """
+        path = self.path / "data.json"
+        if not path.exists():
+            write_json(path, {"fingerprint": fingerprint})
+        elif read_json(path) != {"fingerprint": fingerprint}:
+            raise RobustAugError(
+                f"the images have changed since the run in {self.path} began; choose another folder with --out"
+            )
+
     @contextmanager
     def timing(self, stage: str) -> Iterator[None]:
         """Add the block's wall-clock time to a stage, over all pieces of an interrupted run."""
@@ -100,7 +114,7 @@ def open_run(path: Path, config: ExperimentConfig, *, resume: bool, console: Con
             raise RobustAugError(
                 f"{path} holds this run already; add --resume to go on with it, or choose another --out"
             )
-    elif path.exists() and any(entry.name != "log.txt" for entry in path.iterdir()):
+    elif path.exists() and any(not entry.name.startswith(".tmp-") for entry in path.iterdir()):  # left by a kill
         raise RobustAugError(f"{path} is not empty and holds no run; choose another folder with --out")
     output_folder(path)
     write_text(run.config, config.to_toml())

@@ -26,7 +26,7 @@ def load_subject(
         split: Which part; None takes the test part where there is one: of a named set, of a folder with ``test/``, and
             of the very data that the checkpoint was trained on, cut as it was then. Any other folder is taken whole.
         root: Where named sets are kept.
-        limit: At most so many images of a class.
+        limit: At most so many images of a class, before the part is cut.
 
     Returns:
         The images, the files that could not be used, and the part's name.
@@ -40,10 +40,17 @@ def load_subject(
     cut = {key: trained_on[key] for key in ("seed", "validation_share", "test_share") if key in trained_on}
     if split is None:
         split = "test" if source in NAMED_SETS or (Path(source) / "test").is_dir() else "all"
+        if split == "all" and "fingerprint" in trained_on:
+            # A limit keeps the cut: what was for training under the one of then is never a test image now.
+            whole, _ = load_images(source, root=root, size=size, limit=trained_on.get("limit"), **cut)
+            if fingerprint(whole.keys, whole.sha256) == trained_on["fingerprint"]:
+                split = "test"
+            elif Path(source).resolve() == Path(trained_on["name"]).resolve():
+                raise RobustAugError(
+                    f"the files of {source} have changed since {checkpoint.path} was trained on them, so its test part "
+                    "is not known; name other images, or --split all for every one, training images too"
+                )
     images, skipped = load_images(source, root=root, size=size, split=split, limit=limit, **cut)
-    if split == "all" and limit is None and fingerprint(images.keys, images.sha256) == trained_on.get("fingerprint"):
-        split = "test"
-        images, skipped = load_images(source, root=root, size=size, split=split, **cut)
     if len(images) == 0:
         raise RobustAugError(f"{source} has no images in its {split} part; name another --split")
     checkpoint.check_images(images.images, images.class_names)

@@ -97,7 +97,9 @@ class _Run:
         self.state_path, self.history_path = folder / "state.safetensors", folder / "history.jsonl"
         shapes = [(name, list(value.shape)) for name, value in model.state_dict().items()]
         attacked = None if self.attack is None else self.attack.parameters()
-        identity = (settings.to_dict(), seed, vars(data.mix), attacked, data.originals.keys, shapes)
+        images = [data.originals.keys, data.originals.sha256, data.originals.labels.tolist(), data.seed]
+        variants = None if data.stylised is None else (data.stylised.sources, data.stylised.parameters)
+        identity = (settings.to_dict(), seed, vars(data.mix), attacked, images, variants, validation.keys, shapes)
         self.identity = sha256(repr(identity).encode())
         self.done = Progress()
         self.best: dict[str, Tensor] = {}
@@ -160,10 +162,12 @@ class _Run:
         """Validate, remember the best weights, save the state; returns a note for the progress bar."""
         loss = float(self.loss_sum) / self.counted
         step = self.done.step
-        if not torch.isfinite(self.loss_sum):
+        # The last step's loss may be fine and its update not: a state must never hold weights that are not finite.
+        weights = [value for value in self.model.state_dict().values() if value.is_floating_point()]
+        if not all(bool(value.isfinite().all()) for value in [self.loss_sum, *weights]):
             raise RobustAugError(
-                f"the loss became NaN or infinite between steps {step - self.counted + 1} and {step}; the state before "
-                f"is kept in {self.state_path.parent}: try a lower learning_rate, a longer warmup or precision = 'float32'"
+                f"the loss or the weights became NaN or infinite between steps {step - self.counted + 1} and {step}; "
+                f"the state before is kept in {self.state_path.parent}: try a lower learning_rate or a longer warmup"
             )
         row: dict[str, Any] = {
             "step": step,
@@ -173,7 +177,9 @@ class _Run:
             "validation_clean": self._accuracy(self.validation, None),
         }
         if self.attack is not None:
-            few = self.validation.select(range(min(self.settings.validation_samples, len(self.validation))))
+            # Drawn, not the first ones: those of a folder are of one class.
+            order = randomness.permutation(len(self.validation), self.seed, "validation samples")
+            few = self.validation.select(order[: self.settings.validation_samples])
             row["validation_robust"] = self._accuracy(few, self.attack)
         row["seconds"] = round(self.done.seconds, 3)
         score = float(row[self._score_name()])
