@@ -1,0 +1,75 @@
+"""What the machine is said to be, and which precision is chosen on it."""
+
+from contextlib import nullcontext
+from typing import Any
+
+import pytest
+import torch
+
+import robustaug
+from robustaug import hardware
+from robustaug.errors import RobustAugError
+from robustaug.progress import progress_bar
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.mark.parametrize(("fast", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_takes_bfloat16_only_where_it_is_fast(
+    monkeypatch: pytest.MonkeyPatch, fast: bool, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(hardware, "has_fast_bfloat16", lambda device: fast)
+    assert hardware.resolve_precision("auto", CPU) == expected
+    assert hardware.resolve_precision("float32", CPU) == torch.float32
+    assert hardware.resolve_precision("bfloat16", CPU) == torch.bfloat16
+
+
+def test_what_is_fast(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capability, fast in (((7, 5), False), ((8, 0), True), ((9, 0), True)):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device, found=capability: found)
+        assert hardware.has_fast_bfloat16(CUDA) is fast
+    for amx in (True, False):
+        monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda found=amx: found, raising=False)
+        assert hardware.has_fast_bfloat16(CPU) is amx
+    monkeypatch.delattr(torch.cpu, "_is_amx_tile_supported", raising=False)
+    assert hardware.has_fast_bfloat16(CPU) is False
+    assert hardware.has_fast_bfloat16(torch.device("meta")) is False
+
+
+def test_an_unknown_precision_is_refused() -> None:
+    unknown: Any = "float16"
+    with pytest.raises(RobustAugError, match="precision 'float16' is unknown; use auto, float32 or bfloat16"):
+        hardware.resolve_precision(unknown, CPU)
+
+
+def test_autocast() -> None:
+    assert isinstance(hardware.autocast(torch.float32, CPU), nullcontext)
+    with hardware.autocast(torch.bfloat16, CPU):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
+    assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_descriptions() -> None:
+    found = hardware.describe_hardware()
+    assert set(found) == {"processor", "threads", "memory_gib", "accelerator", "fast_bfloat16", "system"}
+    assert found["threads"] == torch.get_num_threads()
+    assert found["memory_gib"] == round(hardware.total_memory() / 2**30, 1) > 0
+    assert found["processor"]
+    versions = hardware.describe_versions()
+    assert versions["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert versions["robustaug"] == robustaug.__version__
+
+
+def test_a_missing_package_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(package: str) -> str:
+        raise hardware.PackageNotFoundError(package)
+
+    monkeypatch.setattr(hardware, "version", missing)
+    assert hardware.describe_versions()["scipy"] == "not installed"
+
+
+def test_progress_is_quiet_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    with progress_bar("Working", total=3, done=1) as advance:
+        advance()
+        advance(1, "a note")
+    assert capfd.readouterr() == ("", "")

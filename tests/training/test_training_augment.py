@@ -1,0 +1,72 @@
+"""Mirroring and shifting: exact pixels, and each image from its own seed."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustaug.randomness import uniform
+from robustaug.training.augment import flip_and_shift
+
+IMAGE = torch.arange(1.0, 13.0).view(1, 1, 3, 4)  # 3 rows of 1 to 12
+
+
+def seed_with(flip: bool, down: int, right: int, shift: int) -> torch.Tensor:
+    """A seed whose three draws mirror (or not) and read rows and columns from so many pixels further."""
+    seeds = torch.arange(20_000)
+    draws = uniform(seeds, (3,))
+    moves = (draws[:, 1:] * (2 * shift + 1)).long() - shift
+    wanted = ((draws[:, 0] < 0.5) == flip) & (moves[:, 0] == down) & (moves[:, 1] == right)
+    return seeds[wanted][:1]
+
+
+@pytest.mark.parametrize(
+    ("flip", "down", "right", "expected"),
+    [
+        (False, 0, 0, [[1, 2, 3, 4], [5, 6, 7, 8], [9, 10, 11, 12]]),
+        (True, 0, 0, [[4, 3, 2, 1], [8, 7, 6, 5], [12, 11, 10, 9]]),
+        (False, 1, 0, [[5, 6, 7, 8], [9, 10, 11, 12], [9, 10, 11, 12]]),
+        (False, 0, -2, [[1, 1, 1, 2], [5, 5, 5, 6], [9, 9, 9, 10]]),
+        (False, -1, 1, [[2, 3, 4, 4], [2, 3, 4, 4], [6, 7, 8, 8]]),
+    ],
+)
+def test_exact_pixels(flip: bool, down: int, right: int, expected: list[list[int]]) -> None:
+    seeds = seed_with(flip, down, right, 2)
+    assert flip_and_shift(IMAGE, seeds, flip=True, shift=2)[0, 0].tolist() == expected
+
+
+def test_mirrored_and_moved_at_once() -> None:
+    moved = flip_and_shift(IMAGE, seed_with(True, 0, 1, 1), flip=True, shift=1)
+    # Columns are read mirrored (4 3 2 1) from the first on, and one further in the image: the border repeats.
+    assert moved[0, 0, 0].tolist() == [4, 4, 3, 2]
+
+
+def test_without_flip_no_seed_mirrors() -> None:
+    mirrors = seed_with(True, 0, 0, 1)
+    assert torch.equal(flip_and_shift(IMAGE, mirrors, flip=False, shift=1), IMAGE)
+
+
+def test_nothing_to_do_returns_the_images() -> None:
+    assert flip_and_shift(IMAGE, torch.tensor([3]), flip=False, shift=0) is IMAGE
+
+
+def test_every_move_and_both_sides_occur_equally() -> None:
+    seeds = torch.arange(4000)
+    ramp = torch.arange(49.0).view(1, 1, 7, 7).expand(4000, -1, -1, -1)
+    center = flip_and_shift(ramp, seeds, flip=False, shift=1)[:, 0, 3, 3]
+    counts = torch.stack([(center == 24 + 7 * row + column).sum() for row in (-1, 0, 1) for column in (-1, 0, 1)])
+    assert counts.sum() == 4000
+    assert (counts - 4000 / 9).abs().max() < 90  # four standard deviations
+    mirrored = (flip_and_shift(ramp, seeds, flip=True, shift=0)[:, 0, 0, 0] == 6).sum()
+    assert abs(int(mirrored) - 2000) < 130
+
+
+@given(st.lists(st.integers(0, 2**62), min_size=2, max_size=6), st.booleans(), st.integers(0, 3))
+def test_a_row_depends_on_its_own_seed_alone(seeds: list[int], flip: bool, shift: int) -> None:
+    images = torch.rand(len(seeds), 3, 5, 6, generator=torch.Generator().manual_seed(0))
+    together = flip_and_shift(images, torch.tensor(seeds), flip=flip, shift=shift)
+    backwards = flip_and_shift(images.flip(0), torch.tensor(seeds[::-1]), flip=flip, shift=shift)
+    assert torch.equal(together, backwards.flip(0))
+    alone = flip_and_shift(images[1:2], torch.tensor(seeds[1:2]), flip=flip, shift=shift)
+    assert torch.equal(together[1:2], alone)
+    assert together.is_contiguous()
