@@ -94,7 +94,7 @@ class ArmSection(_Section):
 
     def mix(self) -> Mix:
         """The shares, the originals' filled in."""
-        rest = max(0.0, round(1 - self.stylised - self.adversarial, 9))
+        rest = min(1.0, max(0.0, round(1 - self.stylised - self.adversarial, 9)))
         return Mix(rest if self.original is None else self.original, self.stylised, self.adversarial)
 
 
@@ -208,9 +208,9 @@ def _override(content: dict[str, Any], text: str) -> None:
 
 
 def _first_problem(error: ValidationError) -> str:
-    problems = error.errors(include_url=False)
-    problem = problems[0]
-    key = ".".join(str(part) for part in problem["loc"])
+    # A value that may be of two types has a problem with each, under its key and the type's name: one is told.
+    problems = {_key(each["loc"]): each for each in reversed(error.errors(include_url=False))}
+    key, problem = list(problems.items())[-1]
     more = f" ({len(problems) - 1} more)" if len(problems) > 1 else ""
     if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         arms = [str(part) for part in problem["loc"][1:2]] if problem["loc"][0] == "arms" else []
@@ -221,6 +221,10 @@ def _first_problem(error: ValidationError) -> str:
         hint = "; name a data set or a folder under [data] source" if key.startswith("data") else ""
         return f"'{key}' is missing{hint}{more}"
     return f"'{key}' = {problem.get('input')!r}: {problem['msg']}{more}"
+
+
+def _key(location: tuple[int | str, ...]) -> str:
+    return ".".join(str(part) for part in location if part not in ("float", "str"))
 
 
 def _known_keys(section: type, arms: list[str], prefix: str = "") -> Iterator[str]:

@@ -30,7 +30,7 @@ def write_adversarial_samples(
         float((arm.adversarial[places] - test.select(arm.attacked[places]).float_images()).abs().max())
         for arm in arms.values()
     )
-    amplification = max(1, int(0.5 / largest)) if largest > 0 else 1  # the largest change just fills the range
+    amplification = max(1, int(0.5 / largest + 1e-3)) if largest > 0 else 1  # the largest change just fills the range
     rows = []
     for name, arm in arms.items():
         for place in places:
