@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustaug.errors import RobustAugError
 from robustaug.style import Painting, StyleBank, StyleTransfer, TargetCache, settings_for, transfer
-from robustaug.style.colour import rgb_to_yiq
+from robustaug.style.colour import rgb_to_yiq, to_grey
 from robustaug.style.gatys import _adam
 from robustaug.style.losses import gram
 from robustaug.style.settings import SETTINGS
@@ -122,6 +122,17 @@ def test_preserved_colours(quick: StyleTransfer, stripes: Painting) -> None:
     difference = (rgb_to_yiq(images) - rgb_to_yiq(content)).abs()
     assert difference[:, 1:].amax(1)[inside].max() < 1e-5
     assert difference[:, 0].mean() > 0.01
+
+
+def test_preserved_colours_take_nothing_of_the_paintings_own(quick: StyleTransfer, stripes: Painting) -> None:
+    style = with_settings(dataclasses.replace(quick, preserve_color=True), steps=1)
+    grey = to_grey(stripes.image[None].float() / 255)[0]
+    of_grey, of_colour = TargetCache(), TargetCache()
+    style(photos(1, 32, 32), grey, cache=of_grey)
+    style(photos(1, 32, 32), stripes, cache=of_colour)
+    for one, other in zip(of_grey.grams.values(), of_colour.grams.values(), strict=True):
+        for layer, value in one.items():
+            assert (value - other[layer]).norm() < 0.02 * value.norm()  # the grey one is rounded to 8 bits
 
 
 def test_bfloat16_agrees_with_float32(quick: StyleTransfer, stripes: Painting) -> None:

@@ -18,7 +18,7 @@ from robustaug.data.imageset import ImageSet
 from robustaug.data.variants import load_variants
 from robustaug.errors import RobustAugError
 from robustaug.files import read_jsonl, sha256
-from robustaug.style import Item, Painting, StyleBank, StyleTransfer, folder_items, items_of, stylize
+from robustaug.style import Item, Painting, StyleBank, StyleTransfer, folder_items, items_of, job, stylize
 
 
 @pytest.fixture(scope="session")
@@ -138,6 +138,30 @@ def test_a_killed_job_resumes_to_the_same_tree(
     result = stylize(items, out, same_bank, tiny, per_image=2)
     assert (result.written, result.already_done) == (9, 3)
     stylize(items, tmp_path / "whole", same_bank, tiny, per_image=2)
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+def test_two_interruptions_after_a_torn_line(
+    content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items, _ = folder_items(content)
+    out, part = tmp_path / "out", tmp_path / "out" / "manifest.part.jsonl"
+    append = job.append_jsonl
+
+    def append_and_stop(path: Path, row: dict[str, object]) -> None:
+        append(path, row)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "append_jsonl", append_and_stop)
+    for is_torn in (True, False, False):
+        with pytest.raises(KeyboardInterrupt):
+            stylize(items, out, bank, tiny)
+        if is_torn:
+            part.write_bytes(part.read_bytes()[:-30])
+    assert len(read_jsonl(part)) == 2
+    monkeypatch.undo()
+    stylize(items, out, bank, tiny)
+    stylize(items, tmp_path / "whole", bank, tiny)
     assert tree(out) == tree(tmp_path / "whole")
 
 
@@ -311,8 +335,8 @@ def test_job_file_names_everything_that_matters(
     content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer
 ) -> None:
     stylize(folder_items(content)[0], tmp_path / "out", bank, tiny)
-    job = json.loads((tmp_path / "out" / "job.json").read_text())
-    assert job["paintings"] == {painting.name: painting.sha256 for painting in bank.paintings}
-    assert job["encoder"] == tiny.encoder.fingerprint
-    assert job["settings"]["steps"] == 2
-    assert job["precision"] == "float32"
+    described = json.loads((tmp_path / "out" / "job.json").read_text())
+    assert described["paintings"] == {painting.name: painting.sha256 for painting in bank.paintings}
+    assert described["encoder"] == tiny.encoder.fingerprint
+    assert described["settings"]["steps"] == 2
+    assert described["precision"] == "float32"

@@ -125,16 +125,27 @@ def test_damaged_weights(tmp_path: Path) -> None:
             load_encoder(tmp_path / "w.safetensors", deepest="conv1_1", normalisation="oxford")
 
 
+class Payload:
+    """Runs code when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
 def test_files_that_are_no_weights(tmp_path: Path) -> None:
     (tmp_path / "a.safetensors").write_bytes(b"not a safetensors file at all")
     (tmp_path / "b.pth").write_bytes(b"not a pickle")
     (tmp_path / "e.pth").write_bytes(b"")
     torch.save([1, 2], tmp_path / "c.pth")
-    torch.save({"model": nn.Linear(1, 1)}, tmp_path / "d.pth")  # would run code if unpickled
+    torch.save({"features.0.weight": Payload(tmp_path / "ran")}, tmp_path / "d.pth")
     for name in ("a.safetensors", "b.pth", "c.pth", "d.pth", "e.pth"):
         with pytest.raises(RobustAugError, match=name) as caught:
             load_encoder(tmp_path / name, normalisation="oxford")
         assert "\n" not in str(caught.value)
+    assert not (tmp_path / "ran").exists()
     with pytest.raises(RobustAugError, match="there is no weights file"):
         load_encoder(tmp_path / "none.pth", normalisation="oxford")
 
