@@ -126,10 +126,11 @@ def test_preserved_colours(quick: StyleTransfer, stripes: Painting) -> None:
 
 def test_preserved_colours_take_nothing_of_the_paintings_own(quick: StyleTransfer, stripes: Painting) -> None:
     style = with_settings(dataclasses.replace(quick, preserve_color=True), steps=1)
-    grey = to_grey(stripes.image[None].float() / 255)[0]
+    pale = 0.3 + 0.4 * stripes.image.float() / 255  # so that resampling overshoots no bound
+    grey = to_grey(pale[None])[0]
     of_grey, of_colour = TargetCache(), TargetCache()
     style(photos(1, 32, 32), grey, cache=of_grey)
-    style(photos(1, 32, 32), stripes, cache=of_colour)
+    style(photos(1, 32, 32), pale, cache=of_colour)
     for one, other in zip(of_grey.grams.values(), of_colour.grams.values(), strict=True):
         for layer, value in one.items():
             assert (value - other[layer]).norm() < 0.02 * value.norm()  # the grey one is rounded to 8 bits
