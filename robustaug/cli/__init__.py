@@ -40,8 +40,8 @@ def main() -> None:
     """Run the command line; an error is one line on standard error and exit code 2, or a traceback with ``--debug``."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
-    # Threads that spin while they wait take the core from whoever else needs it: beside one busy process a training step
-    # took 13 times as long. torch reads this when a command imports it.
+    # Threads that spin while they wait take the core from whoever else needs it: beside one busy process a training
+    # step took 13 times as long. torch reads this when a command imports it.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         code = app(args=arguments or ["--help"], standalone_mode=False)

@@ -8,9 +8,6 @@ from typing import Annotated
 import typer
 
 from robustaug.errors import RobustAugError
-from robustaug.hardware import default_device
-from robustaug.style import StyleBank, StyleTransfer, folder_items, load_encoder
-from robustaug.style import stylize as run_job
 
 
 class Method(StrEnum):
@@ -75,6 +72,11 @@ def stylize(
     Writes OUT_DIR/CLASS/NAME__PAINTING.png and manifest.jsonl. It can be interrupted: the same command then goes on
     where it stopped. Images that cannot be used are listed at the end, and the exit code is then 1.
     """
+    from robustaug.cli.listing import list_skipped  # noqa: PLC0415 - torch loads only when a command needs it
+    from robustaug.hardware import default_device  # noqa: PLC0415
+    from robustaug.style import StyleBank, StyleTransfer, folder_items, load_encoder  # noqa: PLC0415
+    from robustaug.style import stylize as run_job  # noqa: PLC0415
+
     del method, engine  # one of each so far
     part = _parse_shard(shard)
     if size is not None and not 16 <= size <= 1024:
@@ -96,9 +98,7 @@ def stylize(
         before = f" ({result.already_done} were there before)" if result.already_done else ""
         typer.echo(f"{result.written} stylised images written to {out_dir}{before}.")
     if skipped:
-        typer.echo(f"{len(skipped)} files could not be used:", err=True)
-        for item in skipped:
-            typer.echo(f"  {item.path}: {item.reason}", err=True)
+        list_skipped(skipped)
         raise typer.Exit(1)
 
 
