@@ -35,6 +35,7 @@ class JobFolder:
         self.path, self.shard = path, shard
         self._final, self._part = path / f"{self._name(*shard)}.jsonl", path / f"{self._name(*shard)}.part.jsonl"
         self._rows: dict[str, dict[str, Any]] = {}
+        self._complete = False  # whether the job was done before it began
         self._claim(json.loads(json.dumps(job)))  # as it reads back: tuples are lists
 
     def resume(self, sources: Mapping[str, str]) -> set[str]:
@@ -51,7 +52,8 @@ class JobFolder:
             row = found.get(path)
             if row and row.get("source_sha256") == digest and (self.path / path).is_file():
                 self._rows[path] = row
-        if len(self._rows) < len(sources):
+        self._complete = len(self._rows) == len(sources) and self._final.exists()
+        if not self._complete:
             write_jsonl(self._part, self._rows.values())  # a torn last line goes, so that lines can be appended
         return set(self._rows)
 
@@ -63,6 +65,8 @@ class JobFolder:
     def finish(self) -> list[dict[str, Any]]:
         """Put the sorted manifest in place of the growing one; returns this shard's rows."""
         rows = [self._rows[path] for path in sorted(self._rows)]
+        if self._complete:
+            return rows
         write_jsonl(self._final, rows)
         self._part.unlink(missing_ok=True)
         count = self.shard[1]

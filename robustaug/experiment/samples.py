@@ -65,7 +65,7 @@ def write_stylised_samples(folder: Path, test: ImageSet, restyled: Restyled) -> 
             "painting": _thumbnail(painting.image),
             "stylised": restyled.images.images[place],
         }
-        about = {"key": key, "label": test.class_names[int(labels[place])], "style": painting.name}
+        about = {"key": key, "label": test.class_names[int(labels[place])], "style": painting.name.replace("_", " ")}
         rows.append(about | _write(folder, f"stylised-{place}", pictures))
     write_json(folder / "stylised.json", {"rows": rows})
 

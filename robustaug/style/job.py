@@ -1,31 +1,25 @@
-"""The batch job: a folder or a list of images in, stylised variants and their manifest out, resumable at any point.
-
-Each PNG is written atomically and then named in ``manifest.part.jsonl``; when all are there, the sorted
-``manifest.jsonl`` takes its place. So an interrupted and resumed job ends with the same tree as an uninterrupted one.
-"""
+"""The batch job: a folder or a list of images in, stylised variants and their manifest out, resumable at any point."""
 
 import itertools
-import json
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from robustaug.data.images import SUFFIXES, resize, to_uint8, write_png
+from robustaug.data.images import resize, to_uint8, write_png
 from robustaug.data.imageset import ImageSet, Skipped
+from robustaug.data.jobs import JobFolder, output_stems
 from robustaug.errors import RobustAugError
-from robustaug.files import append_jsonl, output_folder, read_json, read_jsonl, sha256, write_json, write_jsonl
+from robustaug.files import sha256
 from robustaug.hardware import resolve_precision
 from robustaug.progress import progress_bar
 from robustaug.style.bank import Painting, StyleBank
 from robustaug.style.gatys import StyleTransfer, TargetCache
 from robustaug.style.settings import SETTINGS
-
-JOB, MANIFEST = "job.json", "manifest.jsonl"
 
 
 @dataclass(frozen=True)
@@ -106,29 +100,21 @@ def stylize(
     style = style or StyleTransfer()
     _check(items, per_image, bank, strength, shard)
     variants = _plan(items, bank, per_image, seed)
-    out_dir = Path(out_dir)
-    _claim(out_dir, _describe(items, bank, style, per_image, seed, strength, size))
+    folder = JobFolder(Path(out_dir), _describe(items, bank, style, per_image, seed, strength, size), shard)
     index, count = shard
     mine = [variant for variant in variants if variant.position % count == index]
-    final, part = (out_dir / f"{_name(index, count)}{suffix}.jsonl" for suffix in ("", ".part"))
-
-    rows = _rows_done(out_dir, mine)
-    already_done = len(rows)
-    todo = [variant for variant in mine if variant.path not in rows]
-    if not todo and final.exists():
-        return JobResult(0, already_done, ())
-    write_jsonl(part, rows.values())  # a last line torn by a kill goes, so that lines can be appended
-    skipped: dict[str, Skipped] = {}
-    cache = TargetCache()
-    with progress_bar("Stylising", total=len(mine), done=already_done) as advance:
+    done = folder.resume({variant.path: variant.item.sha256 for variant in mine})
+    todo = [variant for variant in mine if variant.path not in done]
+    written, skipped, cache = 0, dict[str, Skipped](), TargetCache()
+    with progress_bar("Stylising", total=len(mine), done=len(done)) as advance:
         for batch in _batches(todo, style, size, skipped):
             for row, image in _make(batch, style, cache, seed, strength):
-                write_png(out_dir / row["path"], image)
-                append_jsonl(part, row)
-                rows[row["path"]] = row
+                write_png(folder.path / row["path"], image)
+                folder.add(row)
+                written += 1
                 advance()
-    _finish(out_dir, rows, final, part, count)
-    return JobResult(len(rows) - already_done, already_done, tuple(skipped.values()))
+    folder.finish()
+    return JobResult(written, len(done), tuple(skipped.values()))
 
 
 def _check(items: Sequence[Item], per_image: int, bank: StyleBank, strength: float, shard: tuple[int, int]) -> None:
@@ -149,23 +135,12 @@ def _check(items: Sequence[Item], per_image: int, bank: StyleBank, strength: flo
 def _plan(items: Sequence[Item], bank: StyleBank, per_image: int, seed: int) -> list[_Variant]:
     """Every variant of the whole job, whatever the shard, in the order of the keys."""
     items = sorted(items, key=lambda item: item.key)
-    stems = [_stem(item) for item in items]
-    taken = Counter(stems)
-    variants = []
-    for position, (item, stem) in enumerate(zip(items, stems, strict=True)):
-        unique = stem if taken[stem] == 1 else stem.with_name(PurePosixPath(item.key).name)  # a.jpg beside a.png
-        paintings = bank.choose(seed, item.key, per_image)
-        variants += [_Variant(item, each, f"{unique}__{each.name}.png", position) for each in paintings]
-    path, uses = Counter(variant.path for variant in variants).most_common(1)[0]
-    if uses > 1:
-        raise RobustAugError(f"two images would both become {path}; rename one of them")
-    return variants
-
-
-def _stem(item: Item) -> PurePosixPath:
-    key = PurePosixPath(item.key)
-    folder = key.parent if item.label in ("", *key.parent.parts) else PurePosixPath(item.label)
-    return folder / (key.stem if key.suffix.lower() in SUFFIXES else key.name)
+    stems = output_stems([item.key for item in items], [item.label for item in items])
+    return [
+        _Variant(item, painting, f"{stem}__{painting.name}.png", position)
+        for position, (item, stem) in enumerate(zip(items, stems, strict=True))
+        for painting in bank.choose(seed, item.key, per_image)
+    ]
 
 
 def _describe(
@@ -179,7 +154,7 @@ def _describe(
 ) -> dict[str, Any]:
     """What makes a job the same job: everything that its files depend on, but for the images' bytes (see the rows)."""
     settings: Any = asdict(style.settings) if style.settings else [[size, asdict(each)] for size, each in SETTINGS]
-    described = {
+    return {
         "method": "gatys",
         "per_image": per_image,
         "strength": strength,
@@ -192,36 +167,6 @@ def _describe(
         "content": sha256("\n".join(sorted(item.key for item in items)).encode()),
         "settings": settings,
     }
-    return cast(dict[str, Any], json.loads(json.dumps(described)))  # as it reads back: tuples are lists
-
-
-def _claim(out_dir: Path, job: dict[str, Any]) -> None:
-    """Take a new or empty folder for this job, or prove that it holds this job already."""
-    output_folder(out_dir)
-    path = out_dir / JOB
-    if not path.exists():
-        if any(not entry.name.startswith(".tmp-") for entry in out_dir.iterdir()):
-            raise RobustAugError(f"{out_dir} holds other files and no {JOB}; choose a new or empty output folder")
-        write_json(path, job)
-        return
-    found = read_json(path)
-    if found != job:
-        names = [name for name in job if not isinstance(found, dict) or found.get(name) != job[name]]
-        raise RobustAugError(
-            f"{out_dir} holds another job (its {', '.join(names) or 'parameters'} differ); "
-            "choose another output folder, or delete this one"
-        )
-
-
-def _rows_done(out_dir: Path, variants: Sequence[_Variant]) -> dict[str, dict[str, Any]]:
-    """Manifest rows, by path, of the variants whose file is there and whose source is still the same."""
-    found = {row.get("path"): row for path in sorted(out_dir.glob("manifest*.jsonl")) for row in read_jsonl(path)}
-    done = {}
-    for variant in variants:
-        row = found.get(variant.path)
-        if row and row.get("source_sha256") == variant.item.sha256 and (out_dir / variant.path).is_file():
-            done[variant.path] = row
-    return done
 
 
 def _batches(
@@ -274,20 +219,3 @@ def _make(
             },
             image,
         )
-
-
-def _name(index: int, count: int) -> str:
-    return "manifest" if count == 1 else f"manifest-{index + 1}-of-{count}"
-
-
-def _finish(out_dir: Path, rows: Mapping[str, dict[str, Any]], final: Path, part: Path, count: int) -> None:
-    """Put the sorted manifest in place of the growing one; the last of several shards joins theirs."""
-    write_jsonl(final, [rows[path] for path in sorted(rows)])
-    part.unlink(missing_ok=True)
-    shards = [out_dir / f"{_name(index, count)}.jsonl" for index in range(count)]
-    if count > 1 and all(path.exists() for path in shards):
-        joined = {row["path"]: row for path in shards for row in read_jsonl(path)}
-        write_jsonl(out_dir / MANIFEST, [joined[path] for path in sorted(joined)])
-    if (out_dir / MANIFEST).exists():
-        for left_by_a_kill in out_dir.rglob(".tmp-*"):
-            left_by_a_kill.unlink(missing_ok=True)

@@ -13,12 +13,13 @@ import torch
 from PIL import Image
 from style_cases import photos, with_settings
 
+from robustaug.data import jobs
 from robustaug.data.images import read_image, write_png
 from robustaug.data.imageset import ImageSet
 from robustaug.data.variants import load_variants
 from robustaug.errors import RobustAugError
 from robustaug.files import read_jsonl, sha256
-from robustaug.style import Item, Painting, StyleBank, StyleTransfer, folder_items, items_of, job, stylize
+from robustaug.style import Item, Painting, StyleBank, StyleTransfer, folder_items, items_of, stylize
 
 
 @pytest.fixture(scope="session")
@@ -146,13 +147,13 @@ def test_two_interruptions_after_a_torn_line(
 ) -> None:
     items, _ = folder_items(content)
     out, part = tmp_path / "out", tmp_path / "out" / "manifest.part.jsonl"
-    append = job.append_jsonl
+    append = jobs.append_jsonl
 
     def append_and_stop(path: Path, row: dict[str, object]) -> None:
         append(path, row)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(job, "append_jsonl", append_and_stop)
+    monkeypatch.setattr(jobs, "append_jsonl", append_and_stop)
     for is_torn in (True, False, False):
         with pytest.raises(KeyboardInterrupt):
             stylize(items, out, bank, tiny)
@@ -314,7 +315,7 @@ def test_names_that_would_collide(tmp_path: Path, bank: StyleBank, tiny: StyleTr
     stylize(items, tmp_path / "out", StyleBank(bank.paintings[:1]), tiny)
     rows = {row["source"]: row["path"] for row in read_jsonl(tmp_path / "out" / "manifest.jsonl")}
     assert rows == {"a.jpg": "a.jpg__dots.png", "a.png": "a.png__dots.png", "b.png": "b__dots.png"}
-    with pytest.raises(RobustAugError, match=r"two images would both become a.jpg__dots\.png"):
+    with pytest.raises(RobustAugError, match="two images would both become a.jpg; rename"):
         stylize([items[0], items[0]], tmp_path / "other", StyleBank(bank.paintings[:1]), tiny)
 
 
