@@ -179,7 +179,7 @@ class _Run:
         if self.attack is not None:
             # Drawn, not the first ones: those of a folder are of one class.
             order = randomness.permutation(len(self.validation), self.seed, "validation samples")
-            few = self.validation.select(range(min(self.settings.validation_samples, len(self.validation))))
+            few = self.validation.select(order[: self.settings.validation_samples])
             row["validation_robust"] = self._accuracy(few, self.attack)
         row["seconds"] = round(self.done.seconds, 3)
         score = float(row[self._score_name()])
