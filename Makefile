@@ -24,10 +24,12 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.demo: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing robustaug with torch into $(VENV): some minutes and 6 GB, once"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[demo]"
 	touch $@
 
 $(VENV)/.dev: pyproject.toml | $(VENV)/bin/python
+	@echo "Installing robustaug with torch and the development tools into $(VENV): some minutes and 6 GB, once"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 

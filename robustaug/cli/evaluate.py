@@ -33,11 +33,9 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a classifier, clean, attacked and restyled, and write report.html and report.json."""
-    from rich.console import Console  # noqa: PLC0415 - torch loads only when a command needs it
-
-    from robustaug.attacks import ThreatModel  # noqa: PLC0415
+    from robustaug.attacks import ThreatModel  # noqa: PLC0415 - torch loads only when a command needs it
     from robustaug.attacks.threat import parse_number  # noqa: PLC0415
-    from robustaug.cli.finish import print_results  # noqa: PLC0415
+    from robustaug.cli.finish import plain_console, print_results  # noqa: PLC0415
     from robustaug.evaluation.protocol import PROTOCOLS  # noqa: PLC0415
     from robustaug.experiment.assess import assess  # noqa: PLC0415
     from robustaug.experiment.subject import load_subject  # noqa: PLC0415
@@ -65,4 +63,4 @@ def evaluate(
         out=folder,
         seed=seed,
     )
-    print_results(Console(highlight=False), content, folder / "report.html", skipped)
+    print_results(plain_console(), content, folder / "report.html", skipped)

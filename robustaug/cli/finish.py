@@ -12,10 +12,18 @@ from robustaug.data import Skipped
 from robustaug.evaluation.report import load_report, results_table
 from robustaug.experiment import ExperimentConfig, run_experiment
 
+_WIDTH = 120
+
+
+def plain_console() -> Console:
+    """Standard output without colours for numbers; wide enough for the table where it is not a terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+
 
 def run_and_print(config: ExperimentConfig, out: Path, *, resume: bool) -> None:
     """Run an experiment and print its results; exits 1 if some input files could not be used."""
-    console = Console(highlight=False)
+    console = plain_console()
     outcome = run_experiment(config, out, resume=resume, console=console)
     print_results(console, load_report(out), outcome.report, outcome.skipped)
 

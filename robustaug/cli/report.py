@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 
 def report(run_dir: Annotated[Path, typer.Argument(help="A run folder with report.json.")]) -> None:
     """Build report.html, its figures and summary.md again from a run's numbers."""
-    from robustaug.evaluation.report import build_report, load_report, results_table  # noqa: PLC0415
+    from robustaug.cli.finish import plain_console, print_results  # noqa: PLC0415 - torch loads only when needed
+    from robustaug.evaluation.report import build_report, load_report  # noqa: PLC0415
 
-    console = Console(highlight=False)
     page = build_report(run_dir)
-    console.print(results_table(load_report(run_dir)))
-    console.print(f"Report: {page}", markup=False, soft_wrap=True)
+    print_results(plain_console(), load_report(run_dir), page, ())
