@@ -54,7 +54,7 @@ def attack(
     from robustaug.attacks import FGSM, PGD, ThreatModel  # noqa: PLC0415
     from robustaug.attacks.threat import parse_number  # noqa: PLC0415
     from robustaug.cli.listing import list_skipped  # noqa: PLC0415
-    from robustaug.evaluation.report.wording import interval  # noqa: PLC0415
+    from robustaug.evaluation.report.wording import accuracy  # noqa: PLC0415
     from robustaug.experiment.attack_job import attack_images  # noqa: PLC0415
     from robustaug.experiment.subject import load_subject  # noqa: PLC0415
     from robustaug.files import refuse_inside  # noqa: PLC0415
@@ -73,12 +73,12 @@ def attack(
     table = Table(title=f"{attack.value} {threat} on {data} ({part}, {len(images)} images)")
     table.add_column("images")
     table.add_column("accuracy % [95% interval]", justify="right")
-    for name, accuracy in (
+    for name, measured in (
         ("unattacked", outcome.clean),
         ("under attack", outcome.robust),
         ("under attack, rounded to 8 bits", outcome.robust_8bit),
     ):
-        table.add_row(name, interval(accuracy.to_dict()))
+        table.add_row(name, accuracy(measured.to_dict()))
     console = Console(highlight=False)
     console.print(table)
     if out is not None:

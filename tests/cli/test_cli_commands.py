@@ -1,16 +1,19 @@
 """What each command prints and leaves behind when all is well, and what it costs to ask for help."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 from cli_cases import STYLE, CommandLine
 from PIL import Image
 
 import robustaug
+from robustaug.evaluation.statistics import accuracy_interval
 from robustaug.experiment import load_preset
 from robustaug.files import read_json, read_jsonl
 
@@ -70,6 +73,15 @@ def test_run_resume_report(cli: CommandLine, work: Path) -> None:
     assert (answer.code, answer.err) == (0, "")
     assert "fgsm linf eps 0.0313725 on images (test, 6 images)" in answer.out  # not the images it was trained on
     assert "6 adversarial images written to adversarial" in answer.out
+    rows = read_jsonl(work / "adversarial" / "manifest.jsonl")
+    for name, right in (
+        ("unattacked", [row["prediction_before"] == row["label"] for row in rows]),
+        ("under attack", [not row["success"] for row in rows]),
+        ("under attack, rounded to 8 bits", [not row["success_8bit"] for row in rows]),
+    ):
+        measured = accuracy_interval(torch.tensor(right))
+        expected = f"{100 * measured.value:.1f} [{100 * measured.low:.1f}, {100 * measured.high:.1f}]"
+        assert re.search(f"│ {name} +│ +{re.escape(expected)} │", answer.out)
     assert (
         "Nothing to do in adversarial"
         in cli("attack", trained, "images", "--attack", "fgsm", "--out", "adversarial").out

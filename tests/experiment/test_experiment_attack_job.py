@@ -1,5 +1,6 @@
 """Adversarial copies: what the files hold is what was judged; kills, orders and other jobs."""
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,27 @@ def test_the_files_are_what_was_judged(checkpoint: Checkpoint, images: ImageSet,
     assert attack_images(checkpoint, images, PGD3) == AttackOutcome(
         outcome.clean, outcome.robust, outcome.robust_8bit, 0
     )  # without files the same numbers
+
+
+class Threshold(torch.nn.Module):
+    """Bright from a mean of 100.2 of 255 on: between two of the levels that a file can hold."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        bright = images.mean((1, 2, 3)) - 100.2 / 255
+        return torch.stack([torch.zeros_like(bright), bright], 1)
+
+
+def test_success_is_judged_again_after_rounding(checkpoint: Checkpoint, tmp_path: Path) -> None:
+    levels = torch.tensor([100, 100, 99]).view(3, 1, 1, 1).expand(3, 3, 16, 16).to(torch.uint8)
+    keys = ("dark/a.png", "dark/b.png", "dark/c.png")
+    dark = ImageSet(levels.contiguous(), torch.zeros(3, dtype=torch.int64), keys, keys, ("dark", "bright"))
+    model: Any = Threshold()
+    attack = PGD(ThreatModel("linf", 0.4 / 255), steps=3)  # up to 100.4, which a file holds as 100
+    outcome = attack_images(dataclasses.replace(checkpoint, model=model), dark, attack, out=tmp_path / "out")
+    rows = read_jsonl(tmp_path / "out" / "manifest.jsonl")
+    assert [row["success"] for row in rows] == [True, True, False]
+    assert [row["success_8bit"] for row in rows] == [False, False, False]
+    assert (outcome.robust.value, outcome.robust_8bit.value) == (pytest.approx(1 / 3), 1.0)
 
 
 @pytest.mark.usefixtures("small_batches")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -225,6 +226,17 @@ def test_the_result_does_not_depend_on_the_global_random_state(tmp_path: Path) -
     for a, b in zip(models[0].state_dict().values(), models[1].state_dict().values(), strict=True):
         assert torch.equal(a, b)
     assert history(tmp_path / "1") == history(tmp_path / "2")
+
+
+def test_dropout_is_drawn_anew_in_every_step(tmp_path: Path) -> None:
+    kept: list[Tensor] = []
+    model = network(dropout=0.5)
+    model[4].register_forward_hook(lambda module, _, out: kept.append(out != 0) if module.training else None)  # type: ignore[index]
+    run(tmp_path, model, Mix(), steps=4, learning_rate=1e-9, data=composite(Mix(), n=8))
+    assert len(kept) == 4
+    # Of a unit that is on in both, dropout keeps half: equal masks would agree nearly always.
+    agree = [float((a == b).float().mean()) for a, b in pairwise(kept)]
+    assert all(share < 0.9 for share in agree)
 
 
 def test_training_learns(tmp_path: Path) -> None:
