@@ -76,7 +76,9 @@ def test_folder(finished: Path) -> None:
 
 def test_test_images_never_become_training_variants(finished: Path, squares: Path) -> None:
     data = load_data(str(squares), seed=3)
-    train = {row["source"] for row in read_jsonl(finished / "variants" / "train" / "manifest.jsonl")}
+    rows = read_jsonl(finished / "variants" / "train" / "manifest.jsonl")
+    train = {row["source"] for row in rows}
+    assert {row["label"] for row in rows} == {"blue", "green", "red"}  # four variants, and no class without one
     test = {row["source"] for row in read_jsonl(finished / "variants" / "test" / "manifest.jsonl")}
     assert train <= set(data.train.keys)
     assert test <= set(data.test.keys)
