@@ -1,7 +1,6 @@
 """Every bad input is one line that says what, where and what to do, with exit code 2; or 1, and a list, where the job
 went on without the item."""
 
-import errno
 import shutil
 import struct
 import zlib
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
-from cli_cases import CommandLine, checkpoint, coloured_squares
+from cli_cases import CommandLine, checkpoint
 from PIL import Image
 
 from robustaug.attacks import FGSM, ThreatModel
@@ -266,74 +265,3 @@ def test_images_outside_their_range_are_an_error_not_clipped(work: Path) -> None
     ):
         with pytest.raises(RobustAugError, match=r"\[0, 1\]|0 to 1|bounds"):
             FGSM(ThreatModel())(model, images, torch.zeros(2, dtype=torch.int64))
-
-
-@pytest.mark.parametrize("command", ["run", "attack", "evaluate", "stylize"])
-def test_a_full_disk(cli: CommandLine, work: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
-    """The tenth file finds no space: one line, nothing half-written, and with space the job goes on to its end."""
-    arguments = {
-        "run": ("run", "job.toml", "--out", "out"),
-        "attack": ("attack", "model.safetensors", "images", "--steps", 1, "--out", "out"),
-        "evaluate": ("evaluate", "model.safetensors", "images", "--out", "out"),
-        "stylize": ("stylize", "images", "out"),
-    }[command]
-    true, calls = Path.replace, [0]
-
-    def full(self: Path, target: Path) -> Path:
-        calls[0] += 1
-        if calls[0] >= 10:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return true(self, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", full)
-        answer = cli(*arguments)
-    assert answer.code == 2
-    assert "No space left on device; free space" in answer.line()
-    assert list((work / "out").rglob(".tmp-*")) == []
-    for path in (work / "out").rglob("*.png"):
-        Image.open(path).load()
-    again = cli(*arguments, *(["--resume"] if command == "run" else []))
-    assert (again.code, again.err) == (0, "")
-
-
-def test_debug_shows_the_traceback(cli: CommandLine, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sys  # noqa: PLC0415
-
-    from robustaug.cli import main  # noqa: PLC0415
-
-    for arguments in (["--debug", "report", "none"], ["report", "none", "--debug"]):
-        monkeypatch.setattr(sys, "argv", ["robustaug", *arguments])
-        with pytest.raises(RobustAugError, match="none is not a folder"):
-            main()  # the interpreter prints what is raised
-
-
-def test_what_nobody_expected_is_one_line_too(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(error: Exception) -> Callable[[], None]:
-        def examine() -> None:
-            raise error
-
-        return examine
-
-    for error, message in (
-        (
-            ValueError("two\nlines"),
-            "internal error, ValueError: two lines; add --debug for the traceback and report it",
-        ),
-        (PermissionError(13, "Permission denied", "secret"), "secret: Permission denied; check the path"),
-        (RuntimeError("operator torchvision::nms does not exist"), "torch and torchvision do not fit together"),
-    ):
-        monkeypatch.setattr("robustaug.experiment.doctor.examine", broken(error))
-        answer = cli("doctor")
-        assert answer.code == 2
-        assert len(answer.err.splitlines()) == 1
-        assert message in answer.err
-
-
-def test_where_the_images_lie_is_of_no_matter(cli: CommandLine, work: Path) -> None:
-    """A folder of another place and name gives the same files."""
-    coloured_squares(work / "copy" / "deep")
-    for source, out in (("images", "a"), ("copy/deep", "b")):
-        assert cli("attack", "model.safetensors", source, "--steps", 2, "--out", out).code == 0
-    files = {out: {p.name: p.read_bytes() for p in (work / out).rglob("*") if p.is_file()} for out in ("a", "b")}
-    assert files["a"] == files["b"]
