@@ -20,8 +20,8 @@ class AttackResult:
 
     Attributes:
         images: The adversarial images, float32 (N, C, H, W), inside ball and bounds, never NaN.
-        success: Whether the model is wrong on the returned image (targeted: predicts the target), bool (N,), checked again
-            in float32 and eval mode. An image that the model got wrong from the start counts as broken.
+        success: Whether the model is wrong on the returned image (targeted: predicts the target), bool (N,), checked
+            again in float32 and eval mode. An image that the model got wrong from the start counts as broken.
         predictions: Predicted class of the returned image, int64 (N,).
         distance: Distance from the original in the threat model's norm, float32 (N,).
         forward_passes: Images sent through the model in total.
@@ -53,7 +53,7 @@ class Goal:
         return -oracle.loss_gradient(images, self.targets)
 
     def margin(self, logits: Tensor) -> Tensor:
-        """How far beyond the decision each sample is, shape (N,): positive if and only if the goal is met (ties apart)."""
+        """How far beyond the decision each sample is, shape (N,): positive if the goal is met, negative if not."""
         wanted = self.labels if self.targets is None else self.targets
         chosen = logits.gather(1, wanted[:, None]).squeeze(1)
         others = logits.scatter(1, wanted[:, None], -torch.inf).amax(1)
@@ -70,8 +70,8 @@ class Attack(ABC):
 
     Attributes:
         threat: What the attacker may do.
-        precision: Of convolutions and matrix products while gradients are sought: ``"float32"``, ``"bfloat16"`` or ``"auto"``.
-            The verdict is always float32.
+        precision: Of convolutions and matrix products while gradients are sought: ``"float32"``, ``"bfloat16"`` or
+            ``"auto"``. The verdict is always float32.
     """
 
     threat: ThreatModel
@@ -90,14 +90,14 @@ class Attack(ABC):
         """Attack the model in eval mode and check the result again.
 
         Args:
-            model: From images to logits; normalisation inside. It is left exactly as it was, also after an exception: its
-                parameters, gradients, requires_grad flags, train and eval modes, and the global random state.
+            model: From images to logits; normalisation inside. It is left exactly as it was, also after an exception:
+                its parameters, gradients, requires_grad flags, train and eval modes, and the global random state.
             images: Float32, shape (N, C, H, W), within the threat model's bounds.
             labels: True classes, int64 (N,).
             targets: For a targeted attack, the wanted classes, int64 (N,), none equal to its label.
             generator: Draws ``seeds`` where they are not given; without both, calls repeat.
-            seeds: One int64 seed per sample (``randomness.sample_seeds``): the result for a sample then depends on its seed
-                and not on the batch around it.
+            seeds: One int64 seed per sample (``randomness.sample_seeds``): the result for a sample then depends on
+                its seed and not on the batch around it.
 
         Raises:
             RobustAugError: images, labels, targets or model outputs break their contract, or are not finite.
@@ -131,7 +131,7 @@ class Attack(ABC):
         targets: Tensor | None = None,
         seeds: Tensor | None = None,
     ) -> Tensor:
-        """The bare algorithm, for a training loop: same images as ``__call__``, without checks, verdict or change of mode."""
+        """The bare algorithm, for a training loop: as ``__call__``, without checks, verdict or change of mode."""
         oracle = Oracle(model, resolve_precision(self.precision, images.device))
         return self._search(
             oracle, Ball.around(images, self.threat), Goal(labels, targets), _seeds(images, None, seeds)
@@ -159,8 +159,8 @@ class Attack(ABC):
         low, high = self.threat.bounds
         if len(images) and not ((images >= low) & (images <= high)).all():  # NaN fails as well
             raise RobustAugError(
-                f"image values span [{images.min():g}, {images.max():g}], outside the bounds [{low:g}, {high:g}]; scale them "
-                "into the bounds (normalisation belongs inside the model) or set ThreatModel(bounds=...)"
+                f"image values span [{images.min():g}, {images.max():g}], outside the bounds [{low:g}, {high:g}]; "
+                "scale them into the bounds (normalisation belongs inside the model) or set ThreatModel(bounds=...)"
             )
         for name, classes in (("labels", labels), ("targets", targets)):
             if classes is None:

@@ -11,11 +11,14 @@ from robustaug.attacks.oracle import Oracle
 
 @dataclass(frozen=True)
 class FGSM(Attack):
-    """FGSM (Goodfellow, Shlens and Szegedy 2015, section 4): one step of length eps up the gradient of the cross-entropy.
+    """FGSM (Goodfellow, Shlens and Szegedy 2015, section 4): one step of length eps up the loss gradient.
 
-    For l2 the step follows the normalised gradient (the fast gradient method, Miyato, Dai and Goodfellow 2017, equation 5).
+    The loss is the cross-entropy; nothing is random.
+
+    For l2 the step follows the normalised gradient (the fast gradient method, Miyato, Dai and Goodfellow 2017,
+    equation 5).
     """
 
-    def _search(self, oracle: Oracle, ball: Ball, goal: Goal, seeds: Tensor) -> Tensor:  # noqa: ARG002 - nothing is random
+    def _search(self, oracle: Oracle, ball: Ball, goal: Goal, seeds: Tensor) -> Tensor:  # noqa: ARG002
         gradient = goal.gradient(oracle, ball.center)
         return ball.project(ball.center + ball.eps * ball.geometry.ascent(gradient))

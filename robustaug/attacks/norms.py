@@ -33,15 +33,19 @@ class Linf:
     """The largest absolute value."""
 
     def distance(self, delta: Tensor) -> Tensor:
+        """max_i |delta_i|."""
         return delta.abs().flatten(1).amax(1)
 
     def ascent(self, gradient: Tensor) -> Tensor:
+        """The signs of the gradient."""
         return gradient.sign()
 
     def project(self, delta: Tensor, eps: Tensor) -> Tensor:
+        """Each value cut to [-eps, eps]."""
         return torch.minimum(torch.maximum(delta, -eps), eps)
 
     def sample(self, seeds: Tensor, like: Tensor, eps: Tensor) -> Tensor:
+        """Each value uniform in [-eps, eps)."""
         return (2 * randomness.uniform(seeds, like.shape[1:]) - 1) * eps
 
 
@@ -49,20 +53,24 @@ class L2:
     """The Euclidean length."""
 
     def distance(self, delta: Tensor) -> Tensor:
+        """The square root of the sum of squares."""
         lengths: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)
         return lengths
 
     def ascent(self, gradient: Tensor) -> Tensor:
+        """The gradient, brought to length 1."""
         # Scaled by the largest value first: the square of a tiny gradient is 0 in float32.
         largest = gradient.abs().flatten(1).amax(1).view(-1, 1, 1, 1)
         scaled = gradient / torch.where(largest > 0, largest, 1)
         return scaled / _column(self.distance(scaled)).clamp_min(1)  # the length is at least 1, unless all is 0
 
     def project(self, delta: Tensor, eps: Tensor) -> Tensor:
+        """A longer perturbation shortened to length eps."""
         length = _column(self.distance(delta))
         return torch.where(length > eps, delta * (eps / length), delta)
 
     def sample(self, seeds: Tensor, like: Tensor, eps: Tensor) -> Tensor:
+        """A uniform direction, and a radius whose d-th power is uniform, in d dimensions."""
         direction = self.ascent(randomness.normal(seeds, like.shape[1:]))
         dimensions = like[0].numel()
         radius = randomness.uniform(randomness.fold(seeds, 2), (1, 1, 1)) ** (1 / dimensions)

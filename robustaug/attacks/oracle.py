@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from robustaug.errors import RobustAugError
 from robustaug.hardware import autocast
 
-# Below some rows, matrix libraries choose other kernels, which sum in another order. With at least this many, a sample's
-# result does not depend on its batch (measured with oneDNN and MKL; see docs/attacks.md).
+# Below some rows, matrix libraries choose other kernels, which sum in another order. With at least this many, a
+# sample's result does not depend on its batch (measured with oneDNN and MKL; see docs/attacks.md).
 SMALLEST_BATCH = 16
 
 
@@ -105,9 +105,9 @@ def check_logits(logits: Tensor, n: int) -> None:
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Put the model into eval mode for the block; afterwards everything is as before, also after an exception.
 
-    Per-module train and eval modes are restored one by one (a model may hold frozen batch-norm layers in eval mode inside a
-    training model), and so is the global random state, which a randomised model would move. Parameters, their gradients and
-    requires_grad flags are never touched: gradients are taken with respect to the images alone.
+    Per-module train and eval modes are restored one by one (a model may hold frozen batch-norm layers in eval mode
+    inside a training model), and so is the global random state, which a randomised model would move. Parameters,
+    their gradients and requires_grad flags are never touched: gradients are taken with respect to the images alone.
     """
     modes = [(module, module.training) for module in model.modules()]
     devices = {tensor.device for tensor in model.parameters() if tensor.device.type == "cuda"}

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from robustaug import randomness
@@ -24,8 +23,9 @@ class PGD(Attack):
         steps: Gradient steps, at least 1.
         step_size: Length of a step in the norm; by default 2.5 * eps / steps (section 5.2 of the paper's experiments
             use about that: enough to cross the ball, with room to come back).
-        restarts: Independent runs, at least 1. Each sample keeps its worst result: a broken one before any that is not, then
-            the larger margin. Samples that are broken are left out of later restarts, which changes no result.
+        restarts: Independent runs, at least 1. Each sample keeps its worst result: a broken one before any that is
+            not, then the larger margin. Samples that are broken are left out of later restarts, which changes no
+            result.
         random_start: Start at a random point, uniform in the ball; otherwise at the image itself.
 
     Raises:

@@ -315,7 +315,7 @@ def test_names_that_would_collide(tmp_path: Path, bank: StyleBank, tiny: StyleTr
     stylize(items, tmp_path / "out", StyleBank(bank.paintings[:1]), tiny)
     rows = {row["source"]: row["path"] for row in read_jsonl(tmp_path / "out" / "manifest.jsonl")}
     assert rows == {"a.jpg": "a.jpg__dots.png", "a.png": "a.png__dots.png", "b.png": "b__dots.png"}
-    with pytest.raises(RobustAugError, match="two images would both become a.jpg; rename"):
+    with pytest.raises(RobustAugError, match=r"two images would both become a\.jpg; rename"):
         stylize([items[0], items[0]], tmp_path / "other", StyleBank(bank.paintings[:1]), tiny)
 
 
