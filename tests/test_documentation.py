@@ -3,6 +3,7 @@
 Fences: ``python`` is run, ``py`` lists signatures, ``toml`` is a configuration, ``sh`` or none may hold command lines.
 """
 
+import ast
 import inspect
 import pkgutil
 import re
@@ -19,6 +20,7 @@ import typer
 from pydantic import BaseModel
 
 import robustaug
+from robustaug.attacks import PGD
 from robustaug.cli import app
 from robustaug.evaluation import PROTOCOLS
 from robustaug.evaluation.protocol import Protocol
@@ -199,6 +201,12 @@ def test_the_protocol_table_is_the_code() -> None:
     assert set(documented["quick"]) == differing
     for name, settings in documented.items():
         assert settings == {key: getattr(PROTOCOLS[name], key) for key in settings}
+
+
+def test_the_table_of_pgd_is_the_code() -> None:
+    rows = tables((DOCS / "attacks.md").read_text(encoding="utf-8"))["FGSM and PGD"]
+    documented = {row[0].strip("`"): ast.literal_eval(row[1].strip("`")) for row in rows}
+    assert documented == {entry.name: entry.default for entry in fields(PGD) if entry.default is not MISSING}
 
 
 def signatures() -> list[tuple[str, str]]:
