@@ -1,9 +1,10 @@
 """Pictures for the report: what the attack changed, and what the style transfer made."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -23,9 +24,9 @@ def write_adversarial_samples(
 ) -> None:
     """Write ``adversarial.json`` and its PNG files: original, amplified perturbation, adversarial image.
 
-    The same samples are shown for every arm: the first attacked ones of different classes.
+    The same samples are shown for every arm, of different classes.
     """
-    places = _of_different_classes(test, next(iter(arms.values())))
+    places = _to_show(test, list(arms.values()))
     largest = max(
         float((arm.adversarial[places] - test.select(arm.attacked[places]).float_images()).abs().max())
         for arm in arms.values()
@@ -70,11 +71,18 @@ def write_stylised_samples(folder: Path, test: ImageSet, restyled: Restyled) -> 
     write_json(folder / "stylised.json", {"rows": rows})
 
 
-def _of_different_classes(test: ImageSet, arm: ArmEvaluation) -> list[int]:
-    first: dict[int, int] = {}
-    for place, row in enumerate(arm.attacked[: len(arm.adversarial)].tolist()):
-        first.setdefault(int(test.labels[row]), place)
-    return [first[label] for label in sorted(first)][:_PER_ARM]
+def _to_show(test: ImageSet, arms: Sequence[ArmEvaluation]) -> list[int]:
+    """Places of a few attacked samples of different classes, first those that more arms classify correctly unattacked.
+
+    Where an arm is wrong from the start there is nothing to attack and nothing to see.
+    """
+    rows = arms[0].attacked[: len(arms[0].adversarial)]
+    right = torch.stack([arm.verdicts["clean"][rows] for arm in arms]).sum(0)
+    of_class: dict[int, int] = {}
+    for place in right.argsort(descending=True, stable=True).tolist():
+        of_class.setdefault(int(test.labels[rows[place]]), place)
+    chosen = sorted(of_class.values(), key=lambda place: -int(right[place]))[:_PER_ARM]
+    return sorted(chosen, key=lambda place: int(test.labels[rows[place]]))
 
 
 def _write(folder: Path, prefix: str, pictures: Mapping[str, Tensor]) -> dict[str, Any]:
