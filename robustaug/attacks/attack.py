@@ -171,6 +171,10 @@ class Attack(ABC):
                 raise RobustAugError(
                     f"{name} have shape {tuple(classes.shape)}; it must be ({len(images)},), one per image"
                 )
+            if classes.device != images.device:
+                raise RobustAugError(
+                    f"{name} are on {classes.device} and the images on {images.device}; move one of them"
+                )
         if targets is not None and (targets == labels).any():
             row = int((targets == labels).nonzero()[0])
             raise RobustAugError(f"the target of image {row} is its own label {int(labels[row])}; choose another class")

@@ -54,10 +54,11 @@ class Oracle:
         n = len(images)
         self.forward_passes += n
         self.backward_passes += n
-        point = _padded(images).detach().requires_grad_()
+        point, labels = _differentiable(_padded(images).detach()), _differentiable(_padded(labels))
+        point.requires_grad_()
         with torch.enable_grad(), autocast(self.dtype, images.device):
             logits = self.model(point)
-            loss = F.cross_entropy(logits.float(), _padded(labels), reduction="sum")
+            loss = F.cross_entropy(logits.float(), labels, reduction="sum")
         try:
             (gradient,) = torch.autograd.grad(loss, point)
         except RuntimeError as error:
@@ -126,3 +127,8 @@ def _padded(rows: Tensor) -> Tensor:
     if missing <= 0 or rows.device.type != "cpu":
         return rows
     return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])])
+
+
+def _differentiable(tensor: Tensor) -> Tensor:
+    """Autograd refuses tensors that were made in inference mode, but not their copies."""
+    return tensor.clone() if tensor.is_inference() else tensor

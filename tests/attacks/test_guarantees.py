@@ -211,6 +211,19 @@ def test_works_under_no_grad_and_inference_mode(network: nn.Module, samples: Sam
         assert torch.equal(call(network, images.clone(), labels.clone()).images, expected)
 
 
+@pytest.mark.parametrize("random_start", [True, False])
+def test_takes_whole_batches_that_were_made_in_inference_mode(
+    network: nn.Module, samples: Samples, random_start: bool
+) -> None:
+    images, labels = samples[0][:20], samples[1][:20]
+    call = PGD(ThreatModel("linf", 0.05), steps=2, random_start=random_start)
+    expected = call(network, images, labels).images
+    with torch.inference_mode():
+        made_here = images.clone(), labels.clone()
+        assert torch.equal(call(network, *made_here).images, expected)
+    assert torch.equal(call(network, *made_here).images, expected)
+
+
 def test_an_empty_batch_gives_an_empty_result(network: nn.Module) -> None:
     result = PGD(ThreatModel("linf", 0.1))(network, torch.zeros(0, 3, 16, 16), torch.zeros(0, dtype=torch.int64))
     assert result.images.shape == (0, 3, 16, 16)
@@ -276,6 +289,7 @@ THREE = Apply(lambda x: x.flatten(1)[:, :3])
         (lambda: FGSM(ThreatModel())(Apply(nan_model), GOOD, LABELS), "logits are NaN or infinite for image 0"),
         (lambda: FGSM(ThreatModel())(Apply(lambda x: x.detach().flatten(1)[:, :3]), GOOD, LABELS), "no gradient"),
         (lambda: FGSM(ThreatModel())(nn.Linear(2, 2).to("meta"), GOOD, LABELS), "the model is on meta"),
+        (lambda: FGSM(ThreatModel())(THREE, GOOD, LABELS.to("meta")), "labels are on meta and the images on cpu"),
         (lambda: FGSM(ThreatModel())(THREE, GOOD, LABELS, seeds=torch.zeros(3, dtype=torch.int64)), "seeds are"),
     ],
 )
