@@ -85,7 +85,9 @@ def _torchvision_backbone(full_name: str, num_classes: int, image_size: tuple[in
     name = full_name.removeprefix(_PREFIX)
     settings: dict[str, Any] = {}
     if name in _INCEPTIONS:
-        settings |= {"aux_logits": False, "transform_input": False, "init_weights": weights is None}
+        settings |= {"transform_input": False}
+        if weights is None:
+            settings |= {"aux_logits": False, "init_weights": True}
     # Their position tables belong to one image size; published weights fix it.
     if name.startswith("vit_") and weights is None:
         settings |= {"image_size": image_size[0]}
@@ -93,6 +95,9 @@ def _torchvision_backbone(full_name: str, num_classes: int, image_size: tuple[in
         settings |= {"input_size": image_size}
     try:
         model: nn.Module = torchvision.models.get_model(name, weights=weights, **settings)
+        if name == "inception_v3" and weights is not None:  # its published weights insist on the auxiliary head
+            for part, nothing in (("aux_logits", False), ("AuxLogits", None)):
+                setattr(model, part, nothing)
         _replace_head(model, num_classes)
         _probe(model, image_size)
     except Exception as error:  # whatever torchvision and its downloads raise, the user gets one line

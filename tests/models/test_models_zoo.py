@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torchvision
 from torch import nn
 from torch.nn import functional as F
 
@@ -99,6 +100,18 @@ def test_torchvision_head_has_the_classes_of_the_data(name, size):
     assert model.eval()(torch.rand(2, 3, *size)).shape == (2, 7)
     assert torch.allclose(model.mean.flatten(), torch.tensor([0.485, 0.456, 0.406]))
     assert torch.allclose(model.std.flatten(), torch.tensor([0.229, 0.224, 0.225]))
+
+
+@pytest.mark.parametrize(("name", "size"), [("googlenet", 64), ("inception_v3", 96)])
+def test_published_inceptions_lose_their_auxiliary_heads(name, size, monkeypatch):
+    kind = torchvision.models.get_model_weights(name)
+    published = torchvision.models.get_model(name, num_classes=1000, aux_logits=True, init_weights=False).state_dict()
+    monkeypatch.setattr(kind, "get_state_dict", lambda self, **_: published)  # what a download would bring
+    model = build_model(f"torchvision:{name}", 7, (size, size), weights="DEFAULT")
+    assert not any("aux" in key.lower() for key in model.state_dict())
+    key = next(key for key in published if key.endswith("conv.weight"))
+    assert torch.equal(model.backbone.state_dict()[key], published[key])
+    assert model.train()(torch.rand(2, 3, size, size)).shape == (2, 7)
 
 
 def test_model_names_are_own_ones_and_torchvisions():
