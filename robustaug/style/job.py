@@ -21,6 +21,8 @@ from robustaug.style.bank import Painting, StyleBank
 from robustaug.style.gatys import StyleTransfer, TargetCache
 from robustaug.style.settings import SETTINGS
 
+_MOST_WAITING = 64  # loaded images that wait for others of their size; no result depends on it
+
 
 @dataclass(frozen=True)
 class Item:
@@ -172,7 +174,10 @@ def _describe(
 def _batches(
     todo: Sequence[_Variant], style: StyleTransfer, size: int | None, skipped: dict[str, Skipped]
 ) -> Iterator[list[tuple[_Variant, Tensor]]]:
-    """Load the images and gather those of one size; an image that cannot be used goes into ``skipped``."""
+    """Load the images and gather those of one size; an image that cannot be used goes into ``skipped``.
+
+    Where every image has a size of its own batches would never fill: the largest then goes ahead as it is.
+    """
     waiting: dict[tuple[int, int], list[tuple[_Variant, Tensor]]] = defaultdict(list)
     for item, variants in itertools.groupby(todo, key=lambda variant: variant.item):
         try:
@@ -186,6 +191,8 @@ def _batches(
             waiting[shape].append((variant, image))
             if len(waiting[shape]) == full:
                 yield waiting.pop(shape)
+            elif sum(map(len, waiting.values())) > _MOST_WAITING:
+                yield waiting.pop(max(waiting, key=lambda each: len(waiting[each])))
     yield from waiting.values()
 
 

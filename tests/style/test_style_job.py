@@ -19,7 +19,7 @@ from robustaug.data.imageset import ImageSet
 from robustaug.data.variants import load_variants
 from robustaug.errors import RobustAugError
 from robustaug.files import read_jsonl, sha256
-from robustaug.style import Item, Painting, StyleBank, StyleTransfer, folder_items, items_of, stylize
+from robustaug.style import Item, Painting, StyleBank, StyleTransfer, folder_items, items_of, job, stylize
 
 
 @pytest.fixture(scope="session")
@@ -223,6 +223,23 @@ def test_unusable_images_are_listed_and_the_rest_goes_on(
     assert "2000x20 px is too large" in reasons["class1/long.png"]
     assert "1x1 px is too small" in reasons["class1/dot.png"]
     assert len(read_jsonl(tmp_path / "out" / "manifest.jsonl")) == 1
+
+
+def test_images_of_ever_new_sizes_do_not_pile_up(
+    tmp_path: Path, bank: StyleBank, tiny: StyleTransfer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_MOST_WAITING", 2)
+    out, held = tmp_path / "out", list[int]()
+
+    def item(number: int) -> Item:
+        def load() -> torch.Tensor:
+            held.append(len(held) + 1 - len(list(out.rglob("*.png"))))  # loaded and not yet written
+            return (photos(1, 16, 16 + number, seed=number)[0] * 255).byte()
+
+        return Item(f"{number}.png", "", sha256(b"%d" % number), load)
+
+    assert stylize([item(number) for number in range(7)], out, bank, tiny).written == 7
+    assert max(held) == 3  # two that wait, and the new one
 
 
 def test_size_cuts_squares(content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer) -> None:
