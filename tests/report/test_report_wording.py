@@ -66,8 +66,8 @@ def test_verdict_states_the_measured_numbers(content: dict[str, Any]) -> None:
         "98.6% [97.7, 99.2], a difference that this sample cannot tell from chance (Holm p = 0.086).",
         "On 1,000 test images restyled with paintings that training never saw, “style” scores highest with "
         "86.8% [84.6, 88.8]; “clean” reaches 40.2% [37.2, 43.3].",
-        "Of 3 tested differences the sample cannot tell 2 from chance (McNemar, Holm-corrected): Clean, “adversarial” "
-        "and “clean” (p = 0.086); PGD, “adversarial” and “adversarial+style” (p = 1.000).",
+        "1 of the 3 tested differences between arms is beyond chance (McNemar, Holm-corrected); not told apart: "
+        "Clean, “adversarial” and “clean” (p = 0.086); PGD, “adversarial” and “adversarial+style” (p = 1.000).",
     ]
 
 
@@ -100,9 +100,86 @@ def test_verdict_when_every_difference_holds(content: dict[str, Any]) -> None:
     for row in report["comparisons"]:
         row["p_value_holm"] = 0.049
     assert not any("cannot tell" in sentence for sentence in verdict(report))
-    assert verdict(report)[-1].startswith("All 3 differences")
+    assert verdict(report)[-1].startswith("All 3 tested differences between arms are beyond chance")
     report["comparisons"] = []
     assert "not compared sample by sample" in verdict(report)[-1]
+
+
+def scored(content: dict[str, Any], metric: str, *values: float) -> dict[str, Any]:
+    """The report with the first arms at these values of a metric, the others without it."""
+    report = copy.deepcopy(content)
+    for number, entry in enumerate(report["arms"].values()):
+        entry["metrics"].pop(metric, None)
+        if number < len(values):
+            entry["metrics"][metric] = {"value": values[number], "low": 0.8, "high": 1.0, "n": 90}
+    return report
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((0.944,) * 4, "all 4 arms tie: each classifies 94.4% [80.0, 100.0] of 90 test images correctly."),
+        ((0.944, 0.944), "both arms tie: each classifies 94.4%"),
+        ((0.9, 0.944, 0.944), "the arms “adversarial” and “style” tie: each classifies 94.4% [80.0, 100.0] of 90 test "
+         "images correctly; “clean” keeps 90.0%"),
+        ((0.944, 0.944, 0.9, 0.9), "the arms “clean” and “adversarial” tie: each classifies 94.4% [80.0, 100.0] of 90 "
+         "test images correctly; no other arm does better, and “style” and “adversarial+style” come next with 90.0%"),
+        ((0.944,), "the arm “clean” classifies 94.4% [80.0, 100.0] of 90 test images correctly."),
+    ],
+)  # fmt: skip
+def test_verdict_under_attack_says_who_ties(content: dict[str, Any], values: tuple[float, ...], said: str) -> None:
+    assert said in verdict(scored(content, "pgd", *values))[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ((1.0, 1.0, 1.0, 1.0), "all 4 arms tie with 100.0%"),
+        ((1.0, 0.9), "“clean” scores highest with 100.0% [80.0, 100.0]."),
+        ((0.5, 0.9, 0.9, 0.8), "“adversarial” and “style” tie for the highest with 90.0% [80.0, 100.0]; “clean”"),
+        ((0.9,), "“clean” scores 90.0% [80.0, 100.0]."),
+    ],
+)  # fmt: skip
+def test_verdict_on_style_says_who_ties(content: dict[str, Any], values: tuple[float, ...], said: str) -> None:
+    assert said in verdict(scored(content, "unseen_style", *values))[2]
+
+
+def test_verdict_on_clean_images_names_every_tied_arm(content: dict[str, Any]) -> None:
+    report = scored(content, "pgd", 0.944, 0.944)
+    assert verdict(report)[1] == (
+        "On unchanged images “clean” scores 98.6% [97.7, 99.2] and “adversarial” scores 97.4% [96.2, 98.2]."
+    )
+    report["arms"]["adversarial"]["metrics"]["clean"] = report["arms"]["clean"]["metrics"]["clean"]
+    assert verdict(report)[1] == "On unchanged images “clean” and “adversarial” tie with 98.6% [97.7, 99.2]."
+
+
+def test_verdict_counts_the_differences_that_hold(content: dict[str, Any]) -> None:
+    row = content["comparisons"][0]
+    rows = [row | {"p_value_holm": p} for p in (0.5,) * 6 + (0.01,) * 12]
+    said = verdict(content | {"comparisons": rows})[-1]
+    assert said.startswith("12 of the 18 tested differences between arms are beyond chance")
+    assert said.endswith("; and 2 more pairs.")
+    assert "below" not in summary(content | {"comparisons": rows})
+    assert verdict(content | {"comparisons": rows[:6]})[-1].startswith(
+        "None of the 6 tested differences between arms can be told from chance"
+    )
+    assert verdict(content | {"comparisons": rows[:1]})[-1].startswith("The one tested difference between arms cannot")
+
+
+@pytest.mark.parametrize(
+    ("split", "word"),
+    [(None, "test images"), ("test", "test images"), ("train", "training images"), ("validation", "validation images"),
+     ("all", "images")],
+)  # fmt: skip
+def test_images_are_called_after_the_part_that_was_measured(
+    content: dict[str, Any], split: str | None, word: str
+) -> None:
+    report = content | {"data": content["data"] | ({} if split is None else {"split": split})}
+    text = summary(report)
+    assert f"of 1,000 {word} correctly" in text
+    assert f"On 1,000 {word} restyled" in text
+    assert f"; n {word}. " in text
+    assert ("test image" in text) == (word == "test images")
 
 
 def expected_rows(report: dict[str, Any]) -> list[list[str]]:

@@ -9,7 +9,15 @@ from rich.table import Table
 from rich.text import Text
 
 from robustaug.evaluation.report.verdict import failed_checks, verdict
-from robustaug.evaluation.report.wording import accuracy, effort, eps_text, metric_names, metric_title, norm_text
+from robustaug.evaluation.report.wording import (
+    accuracy,
+    effort,
+    eps_text,
+    measured_image,
+    metric_names,
+    metric_title,
+    norm_text,
+)
 
 
 def results_table(report: Mapping[str, Any]) -> Table:
@@ -85,7 +93,7 @@ def _caption(report: Mapping[str, Any]) -> str:
     threat = report["threat"]
     attacks = [f"{metric_title(name)}: {effort(report, name)}" for name in metric_names(report) if effort(report, name)]
     return (
-        "Accuracy in percent with 95% interval; n test images. "
+        f"Accuracy in percent with 95% interval; n {measured_image(report)}s. "
         f"{norm_text(threat['norm'])} eps {eps_text(threat['eps'])}" + (f"; {'; '.join(attacks)}." if attacks else ".")
     )
 

@@ -9,14 +9,16 @@ from robustaug.evaluation.report.wording import (
     SIGNIFICANCE,
     effort,
     eps_text,
+    images,
     interval,
     metric_title,
     norm_text,
     p_value,
     percent,
+    plural,
 )
 
-_LISTED = 4  # pairs named in a sentence before it points at the table
+_LISTED = 4  # pairs named in a sentence; more are counted
 
 
 def verdict(report: Mapping[str, Any]) -> list[str]:
@@ -65,31 +67,55 @@ def _measured(report: Mapping[str, Any], metric: str) -> dict[str, dict[str, Any
     return {name: arm["metrics"][metric] for name, arm in report["arms"].items() if metric in arm["metrics"]}
 
 
+def _leaders(measured: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The arms with the highest accuracy; those that a reader sees as equal (one decimal) tie."""
+    highest = percent(max(metric["value"] for metric in measured.values()))
+    return [arm for arm, metric in measured.items() if percent(metric["value"]) == highest]
+
+
+def _named(arms: list[str]) -> str:
+    names = [f"“{arm}”" for arm in arms]
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _all_of(arms: list[str]) -> str:
+    return "both arms" if len(arms) == 2 else f"all {len(arms)} arms"
+
+
 def _under_attack(report: Mapping[str, Any]) -> str:
-    metric, best = robust_metric(report), best_arm(report)
-    if metric is None or best is None:
+    metric = robust_metric(report)
+    if metric is None:
         return "No arm was measured under attack: this report says nothing about adversarial robustness."
     measured = _measured(report, metric)
+    leaders, reference = _leaders(measured), reference_arm(report)
+    first = measured[leaders[0]]
     threat = f"{norm_text(report['threat']['norm'])} eps {eps_text(report['threat']['eps'])}"
     with_effort = f" with {effort(report, metric)}" if effort(report, metric) else ""
-    text = (
-        f"Under {metric_title(metric)}{with_effort} at {threat}, the arm “{best}” classifies "
-        f"{_stated(measured[best])} of {measured[best]['n']:,} test images correctly"
-    )
-    reference = reference_arm(report)
-    if best != reference and reference in measured:
-        return (
-            f"{text}; “{reference}” keeps {_stated(measured[reference])}{_not_told(report, metric, best, reference)}."
-        )
-    others = {name: numbers for name, numbers in measured.items() if name != best}
+    under = f"Under {metric_title(metric)}{with_effort} at {threat}"
+    score = f"{_stated(first)} of {images(report, first['n'])} correctly"
+    if len(leaders) == 1:
+        text = f"{under}, the arm {_named(leaders)} classifies {score}"
+    elif len(leaders) == len(measured):
+        return f"{under}, {_all_of(leaders)} tie: each classifies {score}."
+    else:
+        text = f"{under}, the arms {_named(leaders)} tie: each classifies {score}"
+    others = {name: numbers for name, numbers in measured.items() if name not in leaders}
+    if reference in others:
+        doubt = _not_told(report, metric, leaders[0], reference) if len(leaders) == 1 else ""
+        return f"{text}; “{reference}” keeps {_stated(measured[reference])}{doubt}."
     if others:
-        second = max(others, key=lambda arm: others[arm]["value"])
-        return f"{text}; no other arm does better, and “{second}” comes next with {_stated(others[second])}."
+        second = _leaders(others)
+        come = f"{_named(second)} {'comes' if len(second) == 1 else 'come'} next with {_stated(others[second[0]])}"
+        return f"{text}; no other arm does better, and {come}."
     return f"{text}."
 
 
 def _clean_cost(report: Mapping[str, Any]) -> str:
     measured = _measured(report, "clean")
+    robust = _measured(report, robust_metric(report) or "clean")
+    leaders = [arm for arm in _leaders(robust) if arm in measured] if robust else []
+    if len(leaders) > 1:
+        return _clean_of_tied({arm: measured[arm] for arm in leaders})
     best, reference = best_arm(report) or reference_arm(report), reference_arm(report)
     if best not in measured:
         return ""
@@ -105,22 +131,30 @@ def _clean_cost(report: Mapping[str, Any]) -> str:
     )
 
 
+def _clean_of_tied(measured: Mapping[str, Mapping[str, Any]]) -> str:
+    arms = list(measured)
+    if _leaders(measured) == arms:
+        return f"On unchanged images {_named(arms)} tie with {_stated(measured[arms[0]])}."
+    scores = [f"“{arm}” scores {_stated(metric)}" for arm, metric in measured.items()]
+    return f"On unchanged images {', '.join(scores[:-1])} and {scores[-1]}."
+
+
 def _unseen_style(report: Mapping[str, Any]) -> str:
     measured = _measured(report, "unseen_style")
     if not measured:
         return ""
-    best = max(measured, key=lambda arm: measured[arm]["value"])
-    text = (
-        f"On {measured[best]['n']:,} test images {METRIC_MEANINGS['unseen_style']}, “{best}” scores highest with "
-        f"{_stated(measured[best])}"
-    )
-    reference = reference_arm(report)
-    if best == reference or reference not in measured:
+    leaders, reference = _leaders(measured), reference_arm(report)
+    first = measured[leaders[0]]
+    text = f"On {images(report, first['n'])} {METRIC_MEANINGS['unseen_style']}, "
+    if len(measured) == 1:
+        return f"{text}{_named(leaders)} scores {_stated(first)}."
+    if len(leaders) == len(measured):
+        return f"{text}{_all_of(leaders)} tie with {_stated(first)}."
+    text += f"{_named(leaders)} {'scores' if len(leaders) == 1 else 'tie for the'} highest with {_stated(first)}"
+    if reference in leaders or reference not in measured:
         return f"{text}."
-    return (
-        f"{text}; “{reference}” reaches {_stated(measured[reference])}"
-        f"{_not_told(report, 'unseen_style', best, reference)}."
-    )
+    doubt = _not_told(report, "unseen_style", leaders[0], reference) if len(leaders) == 1 else ""
+    return f"{text}; “{reference}” reaches {_stated(measured[reference])}{doubt}."
 
 
 def _not_told(report: Mapping[str, Any], metric: str, first: str, second: str) -> str:
@@ -131,23 +165,27 @@ def _not_told(report: Mapping[str, Any], metric: str, first: str, second: str) -
 
 
 def _undecided(report: Mapping[str, Any]) -> str:
-    if len(report["arms"]) < 2:
-        return ""
     rows = report.get("comparisons") or []
     if not rows:
-        return "The arms were not compared sample by sample, so small differences between them mean nothing."
+        unknown = "The arms were not compared sample by sample, so small differences between them mean nothing."
+        return unknown if len(report["arms"]) > 1 else ""
     undecided = [row for row in rows if row["p_value_holm"] >= SIGNIFICANCE]
+    count, tested = len(rows), "tested differences between arms"
+    test = "(McNemar, Holm-corrected)"
+    if count == 1:
+        return f"The one tested difference between arms {'cannot be told from' if undecided else 'is beyond'} chance {test}."
     if not undecided:
-        return (
-            f"All {len(rows)} differences between arms that were tested hold at the 5% level after Holm's correction."
-        )
+        return f"All {count} {tested} are beyond chance {test}."
+    if len(undecided) == count:
+        return f"None of the {count} {tested} can be told from chance {test}."
     pairs = [
         f"{metric_title(row['metric'])}, “{row['arm_a']}” and “{row['arm_b']}” ({p_value(row['p_value_holm'])})"
         for row in undecided[:_LISTED]
     ]
     if len(undecided) > _LISTED:
-        pairs.append(f"{len(undecided) - _LISTED} more pairs listed below")
+        pairs.append(f"and {plural(len(undecided) - _LISTED, 'more pair')}")
+    decided = count - len(undecided)
     return (
-        f"Of {len(rows)} tested differences the sample cannot tell {len(undecided)} from chance "
-        f"(McNemar, Holm-corrected): {'; '.join(pairs)}."
+        f"{decided} of the {count} {tested} {'is' if decided == 1 else 'are'} beyond chance "
+        f"{test}; not told apart: {'; '.join(pairs)}."
     )

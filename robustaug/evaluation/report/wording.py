@@ -15,7 +15,7 @@ METRIC_TITLES = {
     "unseen_style": "Unseen style",
 }
 METRIC_MEANINGS = {
-    "clean": "unchanged test images",
+    "clean": "unchanged images",
     "noise": "random noise of the stated eps, no attack",
     "fgsm": "one gradient step",
     "pgd": "many gradient steps, the worst restart",
@@ -24,6 +24,8 @@ METRIC_MEANINGS = {
     "unseen_style": "restyled with paintings that training never saw",
 }
 ROBUST_METRICS = ("autoattack", "pgd", "fgsm")  # strongest first
+
+SPLIT_IMAGES = {"test": "test image", "train": "training image", "validation": "validation image", "all": "image"}
 
 SIGNIFICANCE = 0.05
 NOT_MEASURED = "not measured"
@@ -100,6 +102,16 @@ def p_value(p: float) -> str:
 def plural(count: int, noun: str) -> str:
     """``1 step``, ``1,200 steps``."""
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def measured_image(report: Mapping[str, Any]) -> str:
+    """What one measured image is called, after the part of the data in ``data.split``: ``training image``."""
+    return SPLIT_IMAGES.get(report["data"].get("split", "test"), "image")
+
+
+def images(report: Mapping[str, Any], count: int) -> str:
+    """A count of measured images: ``63 training images``."""
+    return plural(count, measured_image(report))
 
 
 def duration(seconds: float) -> str:
