@@ -139,7 +139,7 @@ def test_failed_checks_stand_beside_the_headline(page: Page) -> None:
 
 def test_everything_that_was_used_is_stated(page: Page) -> None:
     for text in (
-        *("step_size", "0.0125", "amplified 2.5 times", "starry-night", "optimizer.learning_rate"),
+        *("step size", "0.0125", "amplified 2.5 times", "starry-night", "optimizer: learning rate"),
         *("3/broken.png", "truncated image", "9f2c" * 16),
         *("Example CPU", "2.11.0", "3 min 16 s", 'name = "mnist5k demo"', "robustaug run config.toml"),
     ):

@@ -76,6 +76,15 @@ def percent_axis(axes: Axes, top: float) -> None:
     axes.set_ylabel("accuracy, %")
 
 
+def levels_axis(axes: Axes) -> None:
+    """Whole 8-bit levels on the horizontal axis, written ``4/255``, at most eight of them after 0."""
+    end = axes.get_xlim()[1]
+    steps = (width * 10**power for power in range(3) for width in (1, 2, 4, 5))
+    step = next(step for step in steps if end * 255 <= 8 * step or step == 500)
+    levels = range(0, int(end * 255 + 1e-6) + 1, step)
+    axes.set_xticks([level / 255 for level in levels], [f"{level}/255" if level else "0" for level in levels])
+
+
 def chance_line(axes: Axes, report: Mapping[str, Any]) -> None:
     """A dotted line at the accuracy of guessing, where the report states it."""
     chance = report.get("chance")

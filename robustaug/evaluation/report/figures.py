@@ -14,6 +14,7 @@ from robustaug.evaluation.report.chart_style import (
     arm_legend,
     chance_line,
     chart_style,
+    levels_axis,
     percent_axis,
     save_png,
 )
@@ -134,6 +135,8 @@ def accuracy_against_eps(run: RunFolder) -> Figure | None:
         fontsize=8,
     )
     axes.set_xlim(left=0)
+    if eps_text(report["threat"]["eps"]).endswith("/255"):
+        levels_axis(axes)
     axes.set_xlabel(
         f"eps ({ {'linf': 'L-infinity', 'l2': 'L2', 'l1': 'L1'}.get(report['threat']['norm'], '') } radius)"
     )
@@ -161,15 +164,22 @@ def training_curves(run: RunFolder) -> Figure | None:
         axes.set_xlabel("step")
         axes.locator_params(axis="x", nbins=4)
         is_accuracy = key != "loss"
+        last = 0
         for arm in arms:
             rows = [(row["step"], row[key]) for row in run.history[arm] if _is_number(row.get(key)) and "step" in row]
+            if not rows:
+                continue
             steps, values = _thinned(rows)
+            last = max(last, *steps)
             scaled = [100 * value for value in values] if is_accuracy else values
             look = looks[arm]
-            axes.plot(steps, scaled, color=look.colour, linestyle=look.line, linewidth=1.3)
+            alone = look.marker if len(steps) == 1 else ""  # a line through one point would not be seen
+            axes.plot(steps, scaled, color=look.colour, linestyle=look.line, linewidth=1.3, marker=alone)
             chosen = report["arms"][arm].get("training", {}).get("chosen_step")
             if is_accuracy and chosen in steps:
                 axes.plot(chosen, scaled[steps.index(chosen)], look.marker, color=look.colour, markeredgecolor=INK)
+        if last:
+            axes.set_xlim(0, 1.05 * last)
         if not axes.lines:
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
         if is_accuracy:

@@ -1,3 +1,9 @@
+// A hint above whatever is wider than the screen; charts and tables scroll without it, too.
+const widths = new ResizeObserver((entries) => {
+  for (const { target } of entries) target.classList.toggle("wide", target.scrollWidth > target.clientWidth + 1);
+});
+document.querySelectorAll(".scroll").forEach((element) => widths.observe(element));
+
 // Sorting of tables by a click on a heading; the page is complete without it.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];

@@ -64,6 +64,7 @@ def render(run: RunFolder) -> str:
         "plain": wording.plain,
         "norm_text": wording.norm_text,
         "flat": flat,
+        "words": wording.words,
         "unbroken": unbroken,
     }
     report = {"style": None, "comparisons": [], "config": None} | run.report
@@ -76,6 +77,8 @@ def render(run: RunFolder) -> str:
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         verdict=verdict(report),
         failed=failed_checks(report),
+        passed=passed_checks(report),
+        image=wording.measured_image(report),
         failed_arms={check["arm"] for check in failed_checks(report)},
         looks=wording.arm_looks(report["arms"]),
         metrics=[
@@ -112,13 +115,13 @@ def render(run: RunFolder) -> str:
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested names and values as ``("outer.inner", "text")`` pairs."""
+    """Nested names and values in words, as ``("outer: inner", "text")`` pairs."""
     pairs: list[tuple[str, str]] = []
     for key, value in values.items():
         if isinstance(value, dict) and value:
-            pairs += flat(value, f"{prefix}{key}.")
+            pairs += flat(value, f"{prefix}{wording.words(key)}: ")
         else:
-            pairs.append((f"{prefix}{key}", wording.plain(value)))
+            pairs.append((f"{prefix}{wording.words(key)}", wording.fact(key, value)))
     return pairs
 
 
@@ -173,9 +176,28 @@ def _training_facts(report: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
         mix = [f"{100 * share:.4g}% {kind}" for kind, share in (entry.get("mix") or {}).items() if share]
         facts = {"description": entry.get("description", ""), "mix": ", ".join(mix)}
         columns.append(facts | dict(flat(entry.get("training") or {})))
+    if all(column["description"] == column["mix"] for column in columns):  # the same said twice
+        columns = [{name: text for name, text in column.items() if name != "description"} for column in columns]
     names = dict.fromkeys(name for column in columns for name in column)
     rows = [(name, [column.get(name, "") for column in columns]) for name in names]
     return [row for row in rows if any(row[1])]
+
+
+def passed_checks(report: Mapping[str, Any]) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    """The checks that passed, by name: (name, for which arms in words, the checks)."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for check in report["checks"]:
+        if check["passed"]:
+            groups.setdefault(check["name"], []).append(check)
+    every = len(report["arms"])
+    rows = []
+    for name, checks in groups.items():
+        arms = [check["arm"] for check in checks if check["arm"] is not None]
+        scope = ""
+        if arms and every > 1:
+            scope = f" for all {every} arms" if len(set(arms)) == every else f" for {', '.join(arms)}"
+        rows.append((name, scope, checks))
+    return rows
 
 
 def _remove_stale(folder: Path, written: set[str]) -> None:

@@ -27,10 +27,14 @@ STYLISED_PARTS = ("content", "painting", "stylised")
 
 @dataclass(frozen=True)
 class Sample:
-    """One row of a samples file with its three pictures, each a ``data:`` address or None where the file is missing."""
+    """One row of a samples file with its three pictures, each a ``data:`` address or None where the file is missing.
+
+    ``unattacked``: the prediction was wrong before, and the attack left the image as it was.
+    """
 
     facts: dict[str, str]
     pictures: dict[str, str | None]
+    unattacked: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,11 +102,16 @@ def _counted(groups: dict[str, list[Sample]], total: int) -> Samples:
 
 
 def _sample(folder: Path, row: Mapping[str, Any], parts: tuple[str, ...]) -> Sample:
-    pictures = {}
-    for part in parts:
-        image = _picture(folder, row.get(part))
-        pictures[part] = None if image is None else _data_address(image)
-    return Sample({key: plain(value) for key, value in row.items() if key not in parts}, pictures)
+    images = {part: _picture(folder, row.get(part)) for part in parts}
+    pictures = {part: None if image is None else _data_address(image) for part, image in images.items()}
+    change = images.get("perturbation")
+    was_wrong = "prediction_before" in row and row["prediction_before"] != row.get("label")
+    unattacked = was_wrong and change is not None and all(low == high for low, high in _extrema(change))
+    return Sample({key: plain(value) for key, value in row.items() if key not in parts}, pictures, unattacked)
+
+
+def _extrema(picture: Image.Image) -> list[tuple[int, int]]:
+    return [(int(channel.min()), int(channel.max())) for channel in np.moveaxis(np.asarray(picture), -1, 0)]
 
 
 def _picture(folder: Path, name: Any) -> Image.Image | None:

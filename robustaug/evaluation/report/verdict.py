@@ -165,15 +165,17 @@ def _not_told(report: Mapping[str, Any], metric: str, first: str, second: str) -
 
 
 def _undecided(report: Mapping[str, Any]) -> str:
-    rows = report.get("comparisons") or []
+    several = len(report["arms"]) > 1
+    rows = (report.get("comparisons") or []) if several else []
     if not rows:
         unknown = "The arms were not compared sample by sample, so small differences between them mean nothing."
-        return unknown if len(report["arms"]) > 1 else ""
+        return unknown if several else ""
     undecided = [row for row in rows if row["p_value_holm"] >= SIGNIFICANCE]
     count, tested = len(rows), "tested differences between arms"
     test = "(McNemar, Holm-corrected)"
     if count == 1:
-        return f"The one tested difference between arms {'cannot be told from' if undecided else 'is beyond'} chance {test}."
+        verb = "cannot be told from" if undecided else "is beyond"
+        return f"The one tested difference between arms {verb} chance {test}."
     if not undecided:
         return f"All {count} {tested} are beyond chance {test}."
     if len(undecided) == count:

@@ -27,6 +27,11 @@ ROBUST_METRICS = ("autoattack", "pgd", "fgsm")  # strongest first
 
 SPLIT_IMAGES = {"test": "test image", "train": "training image", "validation": "validation image", "all": "image"}
 
+_CHOSEN_BY = {
+    "validation_clean": "clean validation accuracy",
+    "validation_robust": "validation accuracy under attack",
+}
+
 SIGNIFICANCE = 0.05
 NOT_MEASURED = "not measured"
 
@@ -160,6 +165,29 @@ def plain(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(map(plain, value)) or "none"
     return str(value)
+
+
+def words(name: str) -> str:
+    """A key of the report in words: ``batch_size`` is ``batch size``."""
+    return name.replace("_", " ").replace(" gib", " GiB")
+
+
+def fact(name: str, value: Any) -> str:
+    """The value of a named parameter as text: eps and step sizes as people write them, paintings by their names."""
+    if name in ("eps", "step_size") and isinstance(value, int | float | str) and value != "":
+        return eps_text(value) if _is_eps(value) else plain(value)
+    if name == "chosen_by":
+        return _CHOSEN_BY.get(str(value), words(plain(value)))
+    if name.endswith("paintings") and isinstance(value, list):
+        return words(plain(value))
+    return plain(value)
+
+
+def _is_eps(value: float | str) -> bool:
+    try:
+        return math.isfinite(eps_number(value)) and not isinstance(value, bool)
+    except (ValueError, ZeroDivisionError):
+        return False
 
 
 def shortened(text: str, length: int = 26) -> str:
