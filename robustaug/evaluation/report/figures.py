@@ -181,6 +181,7 @@ def training_curves(run: RunFolder) -> Figure | None:
         if last:
             axes.set_xlim(0, 1.05 * last)
         if not axes.lines:
+            axes.set_xticks([])
             axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
         if is_accuracy:
             percent_axis(axes, top=103)

@@ -176,6 +176,8 @@ def fact(name: str, value: Any) -> str:
     """The value of a named parameter as text: eps and step sizes as people write them, paintings by their names."""
     if name in ("eps", "step_size") and isinstance(value, int | float | str) and value != "":
         return eps_text(value) if _is_eps(value) else plain(value)
+    if name == "norm":
+        return norm_text(plain(value))
     if name == "chosen_by":
         return _CHOSEN_BY.get(str(value), words(plain(value)))
     if name.endswith("paintings") and isinstance(value, list):
