@@ -3,8 +3,10 @@
 import os
 import platform
 import sys
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
@@ -52,6 +54,27 @@ def autocast(dtype: torch.dtype, device: torch.device) -> AbstractContextManager
     return torch.autocast(device.type, dtype=dtype)
 
 
+@contextmanager
+def exact_float32() -> Iterator[None]:
+    """Let float32 mean float32 on CUDA, and convolutions repeat; the settings are restored afterwards.
+
+    By default cuDNN rounds the inputs of float32 convolutions to TF32's 10 bits, and may choose kernels whose sums come
+    in another order each time. On a CPU this changes nothing.
+    """
+    cudnn = torch.backends.cudnn
+    convolution = getattr(cudnn, "conv", None)
+    by_name = convolution is not None and hasattr(convolution, "fp32_precision")  # torch 2.9 and later
+    place, name, value = (convolution, "fp32_precision", "ieee") if by_name else (cudnn, "allow_tf32", False)
+    before, deterministic = getattr(place, name), cudnn.deterministic
+    setattr(place, name, value)
+    cudnn.deterministic = True
+    try:
+        yield
+    finally:
+        setattr(place, name, before)
+        cudnn.deterministic = deterministic
+
+
 def describe_hardware() -> dict[str, Any]:
     """Processor, cores, memory, accelerator and fast precision, for reports."""
     device = default_device()
@@ -77,10 +100,15 @@ def describe_versions() -> dict[str, str]:
 
 
 def total_memory() -> int:
-    """Bytes of main memory."""
+    """Bytes of main memory, or of the container's share of it."""
     if sys.platform == "win32":
         return 8 * 2**30  # no portable way in the standard library; a cautious guess
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        limit = Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii").strip()  # of a container
+    except OSError:
+        return memory
+    return min(memory, int(limit)) if limit.isdigit() else memory
 
 
 def _processor_name() -> str:

@@ -73,3 +73,26 @@ def test_progress_is_quiet_where_there_is_no_terminal(capfd: pytest.CaptureFixtu
         advance()
         advance(1, "a note")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("api", ["new", "old"])
+def test_exact_float32_turns_tf32_off_and_puts_everything_back(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cudnn = torch.backends.cudnn
+    if api == "old" and hasattr(cudnn, "conv"):
+        monkeypatch.delattr(cudnn.__class__, "conv", raising=False)
+        monkeypatch.delattr(cudnn, "conv", raising=False)
+    if api == "new" and not hasattr(getattr(cudnn, "conv", None), "fp32_precision"):
+        return  # a torch before 2.9 has the old one only
+
+    def state() -> tuple[object, bool]:
+        return (cudnn.conv.fp32_precision if api == "new" else cudnn.allow_tf32), cudnn.deterministic
+
+    def failing() -> None:
+        with hardware.exact_float32():
+            assert state() == ("ieee" if api == "new" else False, True)
+            raise ValueError
+
+    before = state()
+    with pytest.raises(ValueError):
+        failing()
+    assert state() == before

@@ -148,6 +148,7 @@ class Attack(ABC):
         return {"attack": type(self).__name__, **threat, **own}
 
     def _checked_goal(self, model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor | None) -> Goal:
+        _check_tensors(images=images, labels=labels)
         if not images.is_floating_point():
             raise RobustAugError(
                 f"images are {images.dtype}; convert them to float32 in [0, 1], for example with x / 255"
@@ -193,6 +194,12 @@ class Attack(ABC):
                     f"{name} run from {int(values.min())} to {int(values.max())}, but the model has {classes} classes "
                     f"(0 to {classes - 1}); check that model and data set belong together"
                 )
+
+
+def _check_tensors(**values: object) -> None:
+    for name, value in values.items():
+        if not isinstance(value, Tensor):
+            raise RobustAugError(f"{name} are a {type(value).__name__}; they must be a torch tensor")
 
 
 def _seeds(images: Tensor, generator: torch.Generator | None, seeds: Tensor | None) -> Tensor:

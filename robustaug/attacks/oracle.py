@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustaug.errors import RobustAugError
-from robustaug.hardware import autocast
+from robustaug.hardware import autocast, exact_float32
 
 # Below some rows, matrix libraries choose other kernels, which sum in another order. With at least this many, a
 # sample's result does not depend on its batch (measured with oneDNN and MKL; see docs/attacks.md).
@@ -112,7 +112,7 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
     """
     modes = [(module, module.training) for module in model.modules()]
     devices = {tensor.device for tensor in model.parameters() if tensor.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(devices, key=str)), torch.inference_mode(False):
+    with torch.random.fork_rng(devices=sorted(devices, key=str)), torch.inference_mode(False), exact_float32():
         try:
             for module, _ in modes:
                 module.training = False

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 
 import typer
 
@@ -37,7 +38,7 @@ def _options(
 
 
 def main() -> None:
-    """Run the command line; an error is one line on standard error and exit code 2, or a traceback with ``--debug``."""
+    """Run the command line; an error is one line on standard error, exit code 2; ``--debug`` adds the traceback."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     # Threads that spin while they wait take the core from whoever else needs it: beside one busy process a training
@@ -49,7 +50,7 @@ def main() -> None:
         code = _INTERRUPTED
     except Exception as error:
         if debug:
-            raise
+            traceback.print_exc()
         _fail(_one_line(error))
     if code == _INTERRUPTED:  # typer itself catches Ctrl-C, and returns this or aborts, as its version has it
         _fail(

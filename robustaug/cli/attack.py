@@ -34,8 +34,15 @@ def attack(
     checkpoint: Annotated[Path, typer.Argument(help="A model.safetensors that robustaug wrote.")],
     data: Annotated[str, typer.Argument(help="An image folder, or a named set such as mnist5k.")],
     attack: Annotated[AttackName, typer.Option(help="The attack.")] = AttackName.PGD,
-    norm: Annotated[NormName, typer.Option(help="How a change is measured.")] = NormName.LINF,
-    eps: Annotated[str, typer.Option(help="Largest change, for example 8/255 or 0.5; images are in [0, 1].")] = "8/255",
+    norm: Annotated[
+        NormName | None, typer.Option(help="How a change is measured; default: as the checkpoint was trained for.")
+    ] = None,
+    eps: Annotated[
+        str | None,
+        typer.Option(
+            help="Largest change, for example 8/255; images are in [0, 1]. Default: as the checkpoint was trained for."
+        ),
+    ] = None,
     steps: Annotated[int, typer.Option(help="Gradient steps of PGD, at least 1.")] = 40,
     step_size: Annotated[str | None, typer.Option(help="Of PGD; default: 2.5 * eps / steps.")] = None,
     restarts: Annotated[int, typer.Option(help="Random starts of PGD; the worst counts.")] = 1,
@@ -51,26 +58,27 @@ def attack(
     from rich.console import Console  # noqa: PLC0415 - torch loads only when a command needs it
     from rich.table import Table  # noqa: PLC0415
 
-    from robustaug.attacks import FGSM, PGD, ThreatModel  # noqa: PLC0415
+    from robustaug.attacks import FGSM, PGD  # noqa: PLC0415
     from robustaug.attacks.threat import parse_number  # noqa: PLC0415
     from robustaug.cli.listing import list_skipped  # noqa: PLC0415
-    from robustaug.evaluation.report.wording import accuracy  # noqa: PLC0415
+    from robustaug.evaluation.report.wording import accuracy, eps_text  # noqa: PLC0415
     from robustaug.experiment.attack_job import attack_images  # noqa: PLC0415
-    from robustaug.experiment.subject import load_subject  # noqa: PLC0415
+    from robustaug.experiment.subject import check_subject, load_subject, threat_of  # noqa: PLC0415
     from robustaug.files import refuse_inside  # noqa: PLC0415
     from robustaug.models import load_checkpoint  # noqa: PLC0415
 
     if out is not None:
         refuse_inside(out, Path(data))
-    threat = ThreatModel(norm.value, parse_number(eps, "eps"))
+    classifier = load_checkpoint(checkpoint)
+    threat = threat_of(classifier, None if norm is None else norm.value, eps)
     length = None if step_size is None else parse_number(step_size, "step_size")
     method = FGSM(threat) if attack == AttackName.FGSM else PGD(threat, "float32", steps, length, restarts)
-    classifier = load_checkpoint(checkpoint)
     images, skipped, part = load_subject(
         classifier, data, split=None if split is None else split.value, root=root, limit=limit
     )
     outcome = attack_images(classifier, images, method, out=out, seed=seed)
-    table = Table(title=f"{attack.value} {threat} on {data} ({part}, {len(images)} images)")
+    radius = eps_text(threat.eps if eps is None else eps)  # type: ignore[arg-type]  # one number for all
+    table = Table(title=f"{attack.value}, {threat.norm} eps {radius}, on {data} ({part}, {len(images)} images)")
     table.add_column("images")
     table.add_column("accuracy % [95% interval]", justify="right")
     for name, measured in (
@@ -81,6 +89,9 @@ def attack(
         table.add_row(name, accuracy(measured.to_dict()))
     console = Console(highlight=False)
     console.print(table)
+    for check in check_subject(classifier, images):
+        if not check.passed:
+            console.print(f"Check failed: {check.name}: {check.detail}", markup=False, soft_wrap=True)
     if out is not None:
         note = (
             f"{outcome.written} adversarial images written to {out}" if outcome.written else f"Nothing to do in {out}"

@@ -33,12 +33,10 @@ def evaluate(
     ] = None,
 ) -> None:
     """Measure a classifier, clean, attacked and restyled, and write report.html and report.json."""
-    from robustaug.attacks import ThreatModel  # noqa: PLC0415 - torch loads only when a command needs it
-    from robustaug.attacks.threat import parse_number  # noqa: PLC0415
-    from robustaug.cli.finish import plain_console, print_results  # noqa: PLC0415
+    from robustaug.cli.finish import plain_console, print_results  # noqa: PLC0415 - torch loads only when needed
     from robustaug.evaluation.protocol import PROTOCOLS  # noqa: PLC0415
     from robustaug.experiment.assess import assess  # noqa: PLC0415
-    from robustaug.experiment.subject import load_subject  # noqa: PLC0415
+    from robustaug.experiment.subject import load_subject, threat_of  # noqa: PLC0415
     from robustaug.files import refuse_inside  # noqa: PLC0415
     from robustaug.models import load_checkpoint  # noqa: PLC0415
     from robustaug.style.bank import StyleBank  # noqa: PLC0415
@@ -46,16 +44,13 @@ def evaluate(
     folder = out or Path("runs") / f"evaluate-{Path(data).resolve().name}"
     refuse_inside(folder, Path(data))
     classifier = load_checkpoint(checkpoint)
-    trained_for = classifier.extra.get("threat", {"norm": "linf", "eps": 8 / 255})
-    threat = ThreatModel(
-        trained_for["norm"] if norm is None else norm.value,
-        trained_for["eps"] if eps is None else parse_number(eps, "eps"),
-    )
+    threat = threat_of(classifier, None if norm is None else norm.value, eps)
     images, skipped, part = load_subject(classifier, data, split=None if split is None else split.value, root=root)
     content = assess(
         classifier,
         images,
-        name=f"{Path(data).resolve().name} ({part})",
+        name=Path(data).resolve().name,
+        split=part,
         skipped=skipped,
         threat=threat,
         protocol=PROTOCOLS[protocol.value],

@@ -80,4 +80,6 @@ def _read(source: str, root: Path | None, size: int | None, seed: int, limit: in
         return read_folder(folder, size=size, seed=seed, limit=limit)
     nearest = difflib.get_close_matches(source.lower(), NAMED_SETS, n=1, cutoff=0.5)
     hint = f"did you mean '{nearest[0]}'" if nearest else f"known sets: {', '.join(NAMED_SETS)}"
-    raise RobustAugError(f"'{source}' is neither a known data set nor a folder; {hint}, or name an image folder")
+    raise RobustAugError(
+        f"'{source}' is neither a known data set nor a folder in {Path.cwd()}; {hint}, or name an image folder"
+    )

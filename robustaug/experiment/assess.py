@@ -14,6 +14,7 @@ from robustaug.evaluation.results import load_evaluation, save_evaluation
 from robustaug.experiment.config import StyleSection
 from robustaug.experiment.outcome import Arm, describe_data, report_content
 from robustaug.experiment.samples import write_adversarial_samples, write_stylised_samples
+from robustaug.experiment.subject import check_subject
 from robustaug.experiment.variants import restyle
 from robustaug.files import sha256, write_json
 from robustaug.hardware import default_device
@@ -27,6 +28,7 @@ def assess(
     test: ImageSet,
     *,
     name: str,
+    split: str,
     skipped: tuple[Skipped, ...],
     threat: ThreatModel,
     protocol: Protocol,
@@ -42,6 +44,7 @@ def assess(
         checkpoint: The classifier.
         test: What to measure on.
         name: Of the data.
+        split: Which part of it these images are.
         skipped: Files of the data that could not be used.
         threat: The threat model.
         protocol: How much is measured.
@@ -60,6 +63,7 @@ def assess(
         "checkpoint": str(checkpoint.path.resolve()),
         "checkpoint_sha256": sha256(checkpoint.path.read_bytes()),
         "data": name,
+        "split": split,
         "keys": sha256("\n".join(test.keys).encode()),
         "seed": seed,
         "threat": asdict(threat),
@@ -87,7 +91,7 @@ def assess(
     content = report_content(
         name=f"{arm} on {name}",
         seed=seed,
-        data=describe_data(name, test, skipped),
+        data=describe_data(name, test, skipped, split=split),
         threat=threat,
         test=test,
         arms={arm: Arm(checkpoint.model, evaluation)},
@@ -95,6 +99,7 @@ def assess(
             "held_out_paintings": [painting.name for painting in unseen.paintings],
             "test_variants": len(restyled.images),
         },
+        checks=check_subject(checkpoint, test),
         seconds={"evaluation": round(evaluation.seconds, 3)},
         config=config,
     )

@@ -45,6 +45,7 @@ def report_content(
     attacks: Mapping[str, Any] | None = None,
     seconds: Mapping[str, float],
     config: Mapping[str, Any],
+    created: str | None = None,
 ) -> dict[str, Any]:
     """What ``report.json`` holds: only what was measured or set.
 
@@ -60,6 +61,7 @@ def report_content(
         attacks: Further attacks beside those of the evaluation, by name.
         seconds: Wall-clock time by stage.
         config: The resolved configuration.
+        created: When the numbers were measured, ISO 8601; None is now.
     """
     evaluations = {arm_name: arm.evaluation for arm_name, arm in arms.items()}
     first = next(iter(evaluations.values()))
@@ -69,7 +71,7 @@ def report_content(
     return {
         "schema_version": SCHEMA_VERSION,
         "name": name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": created or datetime.now(UTC).isoformat(timespec="seconds"),
         "robustaug": robustaug.__version__,
         "seed": seed,
         "data": dict(data),
@@ -88,14 +90,21 @@ def report_content(
 
 
 def describe_data(
-    name: str, test: ImageSet, skipped: Sequence[Skipped], fingerprint: str | None = None, **counts: int
+    name: str,
+    test: ImageSet,
+    skipped: Sequence[Skipped],
+    *,
+    split: str = "test",
+    fingerprint: str | None = None,
+    **counts: int,
 ) -> dict[str, Any]:
-    """The data part of a report; ``counts`` are the sizes of the other splits."""
+    """The data part of a report: ``split`` is what ``test`` really is, ``counts`` are the sizes of the other splits."""
     described = {
         "name": name,
         "classes": list(test.class_names),
         "image_size": list(test.images.shape[2:]),
         **counts,
+        "split": split,
         "test": len(test),
         "skipped": [{"path": item.path, "reason": item.reason} for item in skipped],
     }

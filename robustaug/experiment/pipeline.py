@@ -9,9 +9,10 @@ from typing import Any
 from rich.console import Console
 
 from robustaug.data import CompositeDataset, DataSplits, ImageSet, Skipped, VariantSet, load_data
-from robustaug.evaluation.checks import check_splits
+from robustaug.data.jobs import MANIFEST
+from robustaug.evaluation.checks import check_splits, pixel_hashes
 from robustaug.evaluation.harness import evaluate_arm, evaluation_work
-from robustaug.evaluation.report import build_report
+from robustaug.evaluation.report import build_report, load_report
 from robustaug.evaluation.results import ArmEvaluation, load_evaluation, save_evaluation
 from robustaug.experiment.config import ExperimentConfig
 from robustaug.experiment.outcome import Arm, describe_data, report_content
@@ -50,10 +51,10 @@ def run_experiment(config: ExperimentConfig, out: Path, *, resume: bool = False,
     run = open_run(out, config, resume=resume, console=console)
     with run.timing("data"):
         data = load_data(**config.data.arguments(), seed=config.seed)
-        run.claim_data(data.fingerprint)
         training_bank, held_out_bank = paintings_of(config.style, config.seed)
         untrained = _untrained(config, data)
         config.threat.model().eps_for(data.train.float_images()[:1])  # a wrong radius is said now, not after training
+        run.claim(config, data.fingerprint)
     run.say(_summary(data))
     for skipped in data.skipped:
         run.say(f"Skipped {skipped.path}: {skipped.reason}")
@@ -77,7 +78,7 @@ def run_experiment(config: ExperimentConfig, out: Path, *, resume: bool = False,
                 data.name,
                 data.test,
                 data.skipped,
-                data.fingerprint,
+                fingerprint=data.fingerprint,
                 train=len(data.train),
                 validation=len(data.validation),
             ),
@@ -94,6 +95,7 @@ def run_experiment(config: ExperimentConfig, out: Path, *, resume: bool = False,
             checks=check_splits(data.train, data.test),
             attacks={"training_attack": config.training.attack(config.threat.model()).parameters()},
             seconds=run.seconds(),
+            created=load_report(run.path)["created"] if run.report.exists() else None,  # all was measured then
             config=config.model_dump(mode="json"),
         )
         write_json(run.report, content)
@@ -113,17 +115,20 @@ def _style(
     """Variants of training images (None where no arm wants them), and restyled test images."""
     settings, variants = config.style, None
     if any(arm.stylised > 0 for arm in config.arms.values()):
-        run.say(f"Stylising training images with {len(training)} paintings")
+        if not (run.variants("train") / MANIFEST).exists():
+            run.say(f"Stylising {settings.variants} training images with {len(training)} paintings")
         variants = make_variants(run.variants("train"), data.train, settings.variants, training, settings, config.seed)
     count = min(config.evaluation.unseen_style_samples, len(data.test))
-    run.say(f"Stylising {count} test images with {len(held_out)} other paintings")
+    if not (run.variants("test") / MANIFEST).exists():
+        run.say(f"Stylising {count} test images with {len(held_out)} other paintings")
     return variants, restyle(run.variants("test"), data.test, count, held_out, settings, config.seed)
 
 
 def _untrained(config: ExperimentConfig, data: DataSplits) -> ImageClassifier:
     """Where every arm starts: what differs between them is the mix alone."""
-    mean, std = _normalisation(data.train)
     model, classes = config.model, len(data.class_names)
+    # Published weights bring the normalisation that they were trained with.
+    mean, std = (None, None) if "weights" in model.options else _normalisation(data.train)
     return build_model(model.name, classes, data.image_size, mean, std, seed=config.seed, **model.options)
 
 
@@ -158,7 +163,12 @@ def _trained(
     extra = {
         "arm": name,
         "threat": {"norm": threat.norm, "eps": threat.eps, "bounds": list(threat.bounds)},
-        "data": {"name": data.name, "fingerprint": data.fingerprint, "seed": config.seed}
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "seed": config.seed,
+            "training_images": pixel_hashes(data.train),  # so that nobody measures on them unawares
+        }
         | config.data.model_dump(include={"size", "limit", "validation_share", "test_share"}),
         "training": {"chosen_step": result.chosen_step, "chosen_by": result.chosen_by},  # no time: the same bytes again
         "paintings": [painting.sha256 for painting in bank.paintings] if mix.stylised > 0 else [],

@@ -2,11 +2,12 @@
 
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -61,19 +62,19 @@ class RunFolder:
                 f"cannot write {self.path / 'log.txt'}: {error.strerror or error}; free space"
             ) from error
 
-    def claim_data(self, fingerprint: str) -> None:
-        """Hold the run to its images: what was trained on other ones must not be resumed.
+    def claim(self, config: ExperimentConfig, fingerprint: str) -> None:
+        """Make the folder this run's, once its configuration and its images have proved usable.
 
         Raises:
-            RobustAugError: the images have changed since the run began.
+            RobustAugError: the images have changed since the run began: what was trained on other ones is not resumed.
         """
-        path = self.path / "data.json"
-        if not path.exists():
-            write_json(path, {"fingerprint": fingerprint})
-        elif read_json(path) != {"fingerprint": fingerprint}:
+        path, images = self.path / "data.json", {"fingerprint": fingerprint}
+        if path.exists() and read_json(path) != images:
             raise RobustAugError(
                 f"the images have changed since the run in {self.path} began; choose another folder with --out"
             )
+        write_text(self.config, config.to_toml())  # first: it is what says whose folder it is
+        write_json(path, images)
 
     @contextmanager
     def timing(self, stage: str) -> Iterator[None]:
@@ -82,9 +83,10 @@ class RunFolder:
         try:
             yield
         finally:
-            seconds = self.seconds()
-            seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - began, 3)
-            write_json(self.path / "seconds.json", seconds)
+            if self.config.exists():  # before the claim, the folder stays as it is
+                seconds = self.seconds()
+                seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - began, 3)
+                write_json(self.path / "seconds.json", seconds)
 
     def seconds(self) -> dict[str, float]:
         """Wall-clock time by stage so far."""
@@ -93,7 +95,7 @@ class RunFolder:
 
 
 def open_run(path: Path, config: ExperimentConfig, *, resume: bool, console: Console) -> RunFolder:
-    """Make a run's folder, or come back to it.
+    """Make a run's folder, or come back to it; it is not the run's before ``claim``.
 
     Args:
         path: The folder: absent, empty, or, with ``resume``, one that holds a run of the same configuration.
@@ -108,8 +110,11 @@ def open_run(path: Path, config: ExperimentConfig, *, resume: bool, console: Con
     if path.exists() and not path.is_dir():
         raise RobustAugError(f"{path} is a file; choose a folder with --out")
     if run.config.exists():
-        if _differs(run.config, config):
-            raise RobustAugError(f"{path} holds a run of another configuration; choose another folder with --out")
+        if differing := _differing(run.config, config):
+            raise RobustAugError(
+                f"{path} holds a run of another configuration ({', '.join(differing)}); "
+                "give the same file and the same --set to go on with it, or choose another folder with --out"
+            )
         if not resume:
             raise RobustAugError(
                 f"{path} holds this run already; add --resume to go on with it, or choose another --out"
@@ -117,12 +122,25 @@ def open_run(path: Path, config: ExperimentConfig, *, resume: bool, console: Con
     elif path.exists() and any(not entry.name.startswith(".tmp-") for entry in path.iterdir()):  # left by a kill
         raise RobustAugError(f"{path} is not empty and holds no run; choose another folder with --out")
     output_folder(path)
-    write_text(run.config, config.to_toml())
     return run
 
 
-def _differs(path: Path, config: ExperimentConfig) -> bool:
+def _differing(path: Path, config: ExperimentConfig) -> list[str]:
+    """The first few dotted keys in which a written configuration is another one."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8")) != tomllib.loads(config.to_toml())
+        found = _flat(tomllib.loads(path.read_text(encoding="utf-8")))
     except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RobustAugError(f"cannot read {path} ({error}); choose another folder with --out") from error
+    wanted = _flat(tomllib.loads(config.to_toml()))
+    keys = [key for key in dict.fromkeys((*wanted, *found)) if wanted.get(key) != found.get(key)]
+    return keys[:_NAMED] + ([f"{len(keys) - _NAMED} more"] if len(keys) > _NAMED else [])
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in content.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
+    return flat
+
+
+_NAMED = 4

@@ -2,11 +2,14 @@
 
 from pathlib import Path
 
+from robustaug.attacks import Norm, ThreatModel
+from robustaug.attacks.threat import parse_number
 from robustaug.data import ImageSet, Skipped, load_images
 from robustaug.data.named import NAMED_SETS
 from robustaug.data.sources import Part
 from robustaug.data.splits import fingerprint
 from robustaug.errors import RobustAugError
+from robustaug.evaluation.checks import Check, no_test_image_in_training
 from robustaug.models import Checkpoint
 
 
@@ -55,3 +58,21 @@ def load_subject(
         raise RobustAugError(f"{source} has no images in its {split} part; name another --split")
     checkpoint.check_images(images.images, images.class_names)
     return images, skipped, split
+
+
+def threat_of(checkpoint: Checkpoint, norm: Norm | None, eps: str | None) -> ThreatModel:
+    """The threat model that a user names; what is left out is as the checkpoint was trained for.
+
+    Raises:
+        RobustAugError: an impossible one, or another norm than the checkpoint's without an eps.
+    """
+    trained_for = checkpoint.extra.get("threat", {"norm": "linf", "eps": 8 / 255})
+    if eps is None and norm not in (None, trained_for["norm"]):
+        raise RobustAugError(f"--norm {norm} needs an --eps: {checkpoint.path} was trained for {trained_for['norm']}")
+    return ThreatModel(norm or trained_for["norm"], trained_for["eps"] if eps is None else parse_number(eps, "eps"))
+
+
+def check_subject(checkpoint: Checkpoint, images: ImageSet) -> list[Check]:
+    """Whether images that a checkpoint is measured on were trained on; empty where the checkpoint does not tell."""
+    known = checkpoint.extra.get("data", {}).get("training_images")
+    return [] if known is None else [no_test_image_in_training(set(known), images)]

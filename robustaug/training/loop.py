@@ -99,7 +99,8 @@ class _Run:
         attacked = None if self.attack is None else self.attack.parameters()
         images = [data.originals.keys, data.originals.sha256, data.originals.labels.tolist(), data.seed]
         variants = None if data.stylised is None else (data.stylised.sources, data.stylised.parameters)
-        identity = (settings.to_dict(), seed, vars(data.mix), attacked, images, variants, validation.keys, shapes)
+        data_used = (vars(data.mix), images, variants, validation.keys)
+        identity = (settings.to_dict(), str(self.dtype), seed, attacked, data_used, shapes)
         self.identity = sha256(repr(identity).encode())
         self.done = Progress()
         self.best: dict[str, Tensor] = {}

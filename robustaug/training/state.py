@@ -69,22 +69,28 @@ def load_state(
             saved: dict[str, Any] = json.loads((file.metadata() or {}).get(_KEY, "{}"))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dictionary
     except (OSError, safetensors.SafetensorError, ValueError) as error:
-        raise RobustAugError(
-            f"cannot read the saved state {path} ({error}); delete it to train from the start"
-        ) from error
+        raise _unreadable(path, error) from error
     if saved.get("identity") != identity:
         raise RobustAugError(
             f"{path} belongs to a run with other settings; use its configuration or another output folder"
         )
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
-    for name, value in tensors.items():
-        part, _, rest = name.partition(".")
-        parts[part][rest] = value
-    model.load_state_dict(parts["model"])
-    state = optimizer.state_dict()
-    state["state"] = {}
-    for name, value in parts["optimizer"].items():
-        index, _, key = name.partition(".")
-        state["state"].setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(state)
-    return Progress(**saved["progress"]), parts["best"]
+    try:
+        for name, value in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        model.load_state_dict(parts["model"])
+        state = optimizer.state_dict()
+        state["state"] = {}
+        for name, value in parts["optimizer"].items():
+            index, _, key = name.partition(".")
+            state["state"].setdefault(int(index), {})[key] = value
+        optimizer.load_state_dict(state)
+        return Progress(**saved["progress"]), parts["best"]
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> RobustAugError:
+    reason = " ".join(str(error).split())[:200]
+    return RobustAugError(f"cannot read the saved state {path} ({reason}); delete it to train from the start")

@@ -273,6 +273,8 @@ THREE = Apply(lambda x: x.flatten(1)[:, :3])
         (lambda: PGD(ThreatModel(), restarts=0), "restarts is 0"),
         (lambda: PGD(ThreatModel(), step_size=0), "step_size is 0.0; it must be larger"),
         (lambda: PGD(ThreatModel(), restarts=2, random_start=False), "all give the same result"),
+        (lambda: FGSM(ThreatModel())(THREE, GOOD.numpy(), LABELS), "images are a ndarray; they must be a torch tensor"),
+        (lambda: FGSM(ThreatModel())(THREE, GOOD, [0, 1]), "labels are a list"),
         (lambda: FGSM(ThreatModel())(THREE, GOOD * 255, LABELS), "outside the bounds"),
         (lambda: FGSM(ThreatModel())(THREE, GOOD * torch.nan, LABELS), "outside the bounds"),
         (lambda: FGSM(ThreatModel())(THREE, (GOOD * 255).byte(), LABELS), "convert them to float32"),

@@ -71,7 +71,7 @@ def test_run_resume_report(cli: CommandLine, work: Path) -> None:
     trained = run / "arms" / "adversarial" / "model.safetensors"
     answer = cli("attack", trained, "images", "--attack", "fgsm", "--eps", "8/255", "--out", "adversarial")
     assert (answer.code, answer.err) == (0, "")
-    assert "fgsm linf eps 0.0313725 on images (test, 6 images)" in answer.out  # not the images it was trained on
+    assert "fgsm, linf eps 8/255, on images (test, 6 images)" in answer.out  # not the images it was trained on
     assert "6 adversarial images written to adversarial" in answer.out
     rows = read_jsonl(work / "adversarial" / "manifest.jsonl")
     for name, right in (
@@ -84,8 +84,10 @@ def test_run_resume_report(cli: CommandLine, work: Path) -> None:
         assert re.search(f"│ {name} +│ +{re.escape(expected)} │", answer.out)
     assert (
         "Nothing to do in adversarial"
-        in cli("attack", trained, "images", "--attack", "fgsm", "--out", "adversarial").out
+        in cli("attack", trained, "images", "--attack", "fgsm", "--eps", "8/255", "--out", "adversarial").out
     )
+    answer = cli("attack", trained, "images", "--attack", "fgsm", "--split", "train")
+    assert "Check failed: no test image is a training image: " in answer.out
     test_images = {row["source"] for row in read_jsonl(work / "adversarial" / "manifest.jsonl")}
     variants = {row["source"] for row in read_jsonl(run / "variants" / "test" / "manifest.jsonl")}
     assert variants < test_images
@@ -113,7 +115,7 @@ def test_evaluate(cli: CommandLine, work: Path) -> None:
     assert (answer.code, answer.err) == (0, "")
     report = read_json(work / "out" / "report.json")
     assert list(report["arms"]) == ["model"]
-    assert report["data"]["name"] == "images (all)"
+    assert report["data"]["name"] == "images"
     assert report["threat"]["eps"] == 0.1
     assert report["arms"]["model"]["metrics"]["clean"]["n"] == 24
     again = cli("evaluate", work / "model.safetensors", work / "images", "--eps", "0.1", "--out", work / "out")

@@ -10,7 +10,6 @@ from cli_cases import CommandLine, coloured_squares
 from PIL import Image
 
 from robustaug.cli import main
-from robustaug.errors import RobustAugError
 
 
 @pytest.mark.parametrize("command", ["run", "attack", "evaluate", "stylize"])
@@ -42,11 +41,16 @@ def test_a_full_disk(cli: CommandLine, work: Path, monkeypatch: pytest.MonkeyPat
     assert (again.code, again.err) == (0, "")
 
 
-def test_debug_shows_the_traceback(cli: CommandLine, work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_adds_the_traceback_and_keeps_the_exit_code(
+    work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for arguments in (["--debug", "report", "none"], ["report", "none", "--debug"]):
         monkeypatch.setattr(sys, "argv", ["robustaug", *arguments])
-        with pytest.raises(RobustAugError, match="none is not a folder"):
-            main()  # the interpreter prints what is raised
+        with pytest.raises(SystemExit, match="2"):
+            main()
+        shown = capsys.readouterr().err
+        assert shown.startswith("Traceback (most recent call last)")
+        assert shown.splitlines()[-1].startswith("robustaug: none is not a folder")
 
 
 def test_what_nobody_expected_is_one_line_too(cli: CommandLine, monkeypatch: pytest.MonkeyPatch) -> None:

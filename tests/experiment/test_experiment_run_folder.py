@@ -11,14 +11,17 @@ from robustaug.files import read_json
 
 
 def opened(path: Path, *, resume: bool = False, **changes: object) -> RunFolder:
-    return open_run(path, tiny(Path("images"), **changes), resume=resume, console=quiet())
+    config = tiny(Path("images"), **changes)
+    run = open_run(path, config, resume=resume, console=quiet())
+    run.claim(config, "abc")
+    return run
 
 
 def test_a_new_or_empty_folder_is_taken(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path in (tmp_path / "empty", tmp_path / "new" / "deep"):
         run = opened(path)
-        assert [entry.name for entry in path.iterdir()] == ["config.toml"]
+        assert sorted(entry.name for entry in path.iterdir()) == ["config.toml", "data.json"]
         assert run.config.read_text() == tiny(Path("images")).to_toml()
 
 
@@ -35,7 +38,7 @@ def test_the_same_run_needs_resume(tmp_path: Path) -> None:
 def test_another_configuration_is_refused(tmp_path: Path, resume: bool) -> None:
     opened(tmp_path / "run")
     before = (tmp_path / "run" / "config.toml").read_text()
-    with pytest.raises(RobustAugError, match="holds a run of another configuration; choose another folder with --out"):
+    with pytest.raises(RobustAugError, match=r"another configuration \(training.steps\); give the same file"):
         opened(tmp_path / "run", resume=resume, training__steps=5)
     assert (tmp_path / "run" / "config.toml").read_text() == before
 
@@ -90,9 +93,15 @@ def test_clock_and_log(tmp_path: Path) -> None:
 
 def test_a_run_belongs_to_its_images(tmp_path: Path) -> None:
     run = opened(tmp_path / "run")
-    run.claim_data("abc")
-    run.claim_data("abc")
+    run.claim(tiny(Path("images")), "abc")
     with pytest.raises(
         RobustAugError, match=r"the images have changed since the run in .* began; choose another folder"
     ):
-        run.claim_data("abd")
+        run.claim(tiny(Path("images")), "abd")
+
+
+def test_an_attempt_that_failed_before_the_claim_leaves_the_folder_free(tmp_path: Path) -> None:
+    run = open_run(tmp_path / "run", tiny(Path("fotos")), resume=False, console=quiet())
+    with run.timing("data"):
+        pass
+    opened(tmp_path / "run")

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from experiment_cases import coloured_squares
 
-from robustaug.data import load_data
+from robustaug.attacks import ThreatModel
+from robustaug.data import load_data, load_images
 from robustaug.errors import RobustAugError
-from robustaug.experiment.subject import load_subject
+from robustaug.evaluation.checks import pixel_hashes
+from robustaug.experiment.subject import check_subject, load_subject, threat_of
 from robustaug.models import Checkpoint, build_model
 
 
@@ -117,3 +119,23 @@ def test_data_that_does_not_fit(checkpoint: Checkpoint, tmp_path: Path) -> None:
     shutil.copytree(square / "blue", square / "aqua")
     with pytest.raises(RobustAugError, match="has class 'blue' where the data has 'aqua'"):
         load_subject(checkpoint, str(square))
+
+
+def test_training_images_are_found_in_any_folder(checkpoint: Checkpoint, squares: Path) -> None:
+    data = load_data(str(squares), seed=3)
+    known = dataclasses.replace(checkpoint, extra={"data": {"training_images": pixel_hashes(data.train)}})
+    (clean,) = check_subject(known, data.test)
+    assert clean.passed
+    (leaking,) = check_subject(known, load_images(str(squares))[0])
+    assert not leaking.passed
+    assert leaking.detail.startswith(f"{len(data.train)} of ")
+    assert check_subject(dataclasses.replace(checkpoint, extra={}), data.test) == []
+
+
+def test_the_threat_is_the_trained_one_unless_named(checkpoint: Checkpoint) -> None:
+    trained_for = dataclasses.replace(checkpoint, extra={"threat": {"norm": "linf", "eps": 0.2, "bounds": [0, 1]}})
+    assert threat_of(trained_for, None, None) == ThreatModel("linf", 0.2)
+    assert threat_of(trained_for, "linf", "4/255") == ThreatModel("linf", 4 / 255)
+    assert threat_of(trained_for, "l2", "1.5") == ThreatModel("l2", 1.5)
+    with pytest.raises(RobustAugError, match=r"--norm l2 needs an --eps: .* was trained for linf"):
+        threat_of(trained_for, "l2", None)
