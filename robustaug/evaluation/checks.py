@@ -3,7 +3,7 @@
 Each check is a small function with one question; ``check_arm`` asks all of one classifier, ``check_splits`` of data.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -60,7 +60,7 @@ def check_arm(arm: str, model: nn.Module, test: ImageSet, evaluation: ArmEvaluat
         iterative_not_weaker(arm, verdicts["fgsm"], verdicts["pgd"]),
         noise_not_stronger(arm, verdicts["noise"], verdicts["pgd"]),
         curve_falls_to_chance(arm, evaluation.eps_curve, evaluation.chance),
-        inside_ball(arm, evaluation.pgd_excess),
+        inside_ball(arm, evaluation.pgd_excess, _scale(evaluation.attacks["pgd"])),
         survives_rounding(arm, right & ~verdicts["pgd"], verdicts["pgd_8bit"]),
         outputs_are_logits(arm, model, images),
         independent_of_batch(arm, model, images),
@@ -116,9 +116,15 @@ def curve_falls_to_chance(arm: str | None, curve: tuple[CurvePoint, ...], chance
     return Check("accuracy falls to chance as eps grows", arm, not rises and values[-1] <= chance, detail)
 
 
-def inside_ball(arm: str | None, excess: Tensor) -> Check:
-    """Adversarial images must be inside their ball and the bounds, to 1e-6; ``excess`` (A,) is what is beyond."""
-    outside = int((~(excess <= 1e-6)).sum())  # also counts NaN
+def inside_ball(arm: str | None, excess: Tensor, scale: float = 1.0) -> Check:
+    """Adversarial images must be inside their ball and the bounds, to float32 rounding.
+
+    Args:
+        arm: for the row.
+        excess: float (A,), what each image is beyond them.
+        scale: the largest of 1, eps and the width of the bounds: 1e-6 of it is allowed.
+    """
+    outside = int((~(excess <= 1e-6 * scale)).sum())  # also counts NaN
     detail = f"{outside} of {len(excess)} images outside, largest excess {float(excess.max()):.2g}"
     return Check("adversarial images are inside the ball and the bounds", arm, outside == 0, detail)
 
@@ -200,6 +206,11 @@ def _same_outputs(name: str, arm: str | None, a: Tensor, b: Tensor) -> Check:
     scale = max(1.0, float(a.abs().max()))
     # Kernels sum in another order for another batch size: a few units in the last place of float32.
     return Check(name, arm, difference <= 1e-4 * scale, f"largest difference of a logit {difference:.2g}")
+
+
+def _scale(attack: Mapping[str, Any]) -> float:
+    low, high = attack["bounds"]
+    return float(max(1.0, attack["eps"], high - low))
 
 
 def _percent(correct: Tensor) -> str:

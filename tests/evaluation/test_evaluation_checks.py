@@ -182,3 +182,10 @@ def test_a_test_image_among_the_training_images():
     (flagged,) = check_splits(train, ImageSet(leaked, test.labels, test.keys, test.sha256, test.class_names))
     assert (flagged.arm, flagged.passed) == (None, False)
     assert flagged.detail == "1 of 10 test images, for example 2/9"
+
+
+def test_the_room_for_rounding_grows_with_the_numbers() -> None:
+    excess = torch.tensor([0.0, 5e-6])
+    assert not checks.inside_ball("a", excess).passed
+    assert checks.inside_ball("a", excess, scale=10.0).passed
+    assert not checks.inside_ball("a", 3 * excess, scale=10.0).passed
