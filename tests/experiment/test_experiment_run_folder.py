@@ -104,4 +104,5 @@ def test_an_attempt_that_failed_before_the_claim_leaves_the_folder_free(tmp_path
     run = open_run(tmp_path / "run", tiny(Path("fotos")), resume=False, console=quiet())
     with run.timing("data"):
         pass
-    opened(tmp_path / "run")
+    assert list(run.path.iterdir()) == []
+    assert opened(tmp_path / "run").config.exists()

@@ -16,16 +16,16 @@ from robustaug.files import read_json
 
 
 @pytest.fixture
-def test_set() -> ImageSet:
-    images = torch.randint(0, 256, (40, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+def images() -> ImageSet:
+    pixels = torch.randint(0, 256, (40, 3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     keys = tuple(f"{i:02}" for i in range(40))
-    return ImageSet(images, torch.arange(40) % 4, keys, keys, ("a", "b", "c", "d"))
+    return ImageSet(pixels, torch.arange(40) % 4, keys, keys, ("a", "b", "c", "d"))
 
 
-def test_shows_samples_that_every_arm_has_right_before_the_attack(test_set: ImageSet, tmp_path: Path) -> None:
+def test_shows_samples_that_every_arm_has_right_before_the_attack(images: ImageSet, tmp_path: Path) -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
     protocol = Protocol(samples=40, pgd_steps=1, pgd_restarts=1, noise_draws=1, curve_samples=4, curve_steps=1)
-    measured = evaluate_arm(model, test_set, threat=ThreatModel("linf", 0.1), protocol=protocol)
+    measured = evaluate_arm(model, images, threat=ThreatModel("linf", 0.1), protocol=protocol)
     right = torch.zeros(40, dtype=torch.bool)
     right[[9, 22, 35]] = True  # one of each of three classes
     others = right.clone()
@@ -35,7 +35,7 @@ def test_shows_samples_that_every_arm_has_right_before_the_attack(test_set: Imag
         "first": replace(measured, verdicts=verdicts | {"clean": right}),
         "second": replace(measured, verdicts=verdicts | {"clean": others}),
     }
-    write_adversarial_samples(tmp_path, test_set, ThreatModel("linf", 0.1), arms)
+    write_adversarial_samples(tmp_path, images, ThreatModel("linf", 0.1), arms)
     rows = read_json(tmp_path / "adversarial.json")["rows"]
     assert [(row["arm"], row["key"], row["label"]) for row in rows] == [
         (arm, key, label) for arm in ("first", "second") for key, label in (("09", "b"), ("22", "c"), ("35", "d"))
