@@ -62,10 +62,10 @@ def test_fgsm_equal_to_both(network: nn.Module, samples: Samples) -> None:
     assert_same_images(ours, foolbox_images(reference, network, samples, 0.03))
 
 
-@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.045), ("l2", 0.8)])
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.037), ("l2", 0.62)])
 def test_robust_accuracy_within_half_a_point_from_random_starts(network: nn.Module, norm: str, eps: float) -> None:
-    """1,000 samples: half a point is five of them."""
-    images, labels = stripes(1000, seed=5)
+    """3,000 samples: over several seeds, each library's own accuracies lay within 0.3 points of each other."""
+    images, labels = stripes(3000, seed=5)
     ours = 1 - PGD(ThreatModel(norm, eps), steps=20, step_size=eps / 8)(network, images, labels).success.float().mean()
     reference_class = foolbox.attacks.LinfPGD if norm == "linf" else foolbox.attacks.L2PGD
     torch.manual_seed(0)
