@@ -1,17 +1,24 @@
 """What every attack is: a frozen description, called with a model, images and labels."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from robustaug.attacks.norms import GEOMETRIES, Ball
-from robustaug.attacks.oracle import Oracle, undisturbed
+from robustaug.attacks.ball import Ball
+from robustaug.attacks.goal import Goal
+from robustaug.attacks.losses import LOSSES, LossName
+from robustaug.attacks.oracle import Oracle, is_out_of_memory, undisturbed
 from robustaug.attacks.threat import ThreatModel
 from robustaug.errors import RobustAugError
 from robustaug.hardware import Precision, resolve_precision
+
+BatchSize = int | Literal["auto"] | None
+# Share of the logits' spread within which a bfloat16 search and a float32 search may end on different sides.
+_CLOSE = 0.1
 
 
 @dataclass(frozen=True)
@@ -37,41 +44,14 @@ class AttackResult:
 
 
 @dataclass(frozen=True)
-class Goal:
-    """What an attack wants of each image: away from ``labels``, or, if given, towards ``targets``; int64 (N,) each."""
-
-    labels: Tensor
-    targets: Tensor | None = None
-
-    def __getitem__(self, rows: Tensor) -> "Goal":
-        return Goal(self.labels[rows], None if self.targets is None else self.targets[rows])
-
-    def gradient(self, oracle: Oracle, images: Tensor) -> Tensor:
-        """The direction of progress: up the loss of the label, or down the loss of the target."""
-        if self.targets is None:
-            return oracle.loss_gradient(images, self.labels)
-        return -oracle.loss_gradient(images, self.targets)
-
-    def margin(self, logits: Tensor) -> Tensor:
-        """How far beyond the decision each sample is, shape (N,): positive if the goal is met, negative if not."""
-        wanted = self.labels if self.targets is None else self.targets
-        chosen = logits.gather(1, wanted[:, None]).squeeze(1)
-        others = logits.scatter(1, wanted[:, None], -torch.inf).amax(1)
-        return others - chosen if self.targets is None else chosen - others
-
-    def is_met(self, predictions: Tensor) -> Tensor:
-        """Whether each prediction is a success, bool (N,)."""
-        return predictions != self.labels if self.targets is None else predictions == self.targets
-
-
-@dataclass(frozen=True)
 class Attack(ABC):
     """Base of all attacks: a frozen description without state.
 
     Attributes:
         threat: What the attacker may do.
-        precision: Of convolutions and matrix products while gradients are sought: ``"float32"``, ``"bfloat16"`` or
-            ``"auto"``. The verdict is always float32.
+        precision: Of convolutions and matrix products while the attack searches: ``"float32"``, ``"bfloat16"`` or
+            ``"auto"`` (bfloat16, with channels last, where the hardware has matrix units for it). The verdict is always
+            float32, and samples that bfloat16 left standing by a small margin are attacked once more in float32.
     """
 
     threat: ThreatModel
@@ -86,6 +66,7 @@ class Attack(ABC):
         targets: Tensor | None = None,
         generator: torch.Generator | None = None,
         seeds: Tensor | None = None,
+        batch_size: BatchSize = None,
     ) -> AttackResult:
         """Attack the model in eval mode and check the result again.
 
@@ -98,26 +79,34 @@ class Attack(ABC):
             generator: Draws ``seeds`` where they are not given; without both, calls repeat.
             seeds: One int64 seed per sample (``randomness.sample_seeds``): the result for a sample then depends on
                 its seed and not on the batch around it.
+            batch_size: Images attacked at a time: a number, None for all at once, or ``"auto"``: all at once, and half
+                as many whenever memory runs out.
 
         Raises:
             RobustAugError: images, labels, targets or model outputs break their contract, or are not finite.
         """
-        goal = self._checked_goal(model, images, labels, targets)
-        images = images.detach()
-        oracle = Oracle(model, resolve_precision(self.precision, images.device))
-        if len(images) == 0:
+        self._check(model, images, labels, targets)
+        n = len(images)
+        if n == 0:
             empty = torch.zeros(0, device=images.device)
             return AttackResult(images.clone(), empty.bool(), empty.long(), empty, 0, 0)
-        with undisturbed(model):
-            self._check_classes(oracle.logits(images), goal)
-            adversarial = self._search(oracle, Ball.around(images, self.threat), goal, _seeds(images, generator, seeds))
-            oracle.check_finite()
-            predictions = oracle.logits(adversarial).argmax(1)
+        seeds = _seeds(images, generator, seeds)
+        oracle = self._oracle(model, images)
+        with undisturbed(model, _model_seed(seeds)):
+            ball, goal = Ball.around(_usable(images), self.threat), _goal(labels, targets)
+            _check_classes(oracle.probe(images), goal)
+
+            def attacked(rows: slice) -> tuple[Tensor, ...]:
+                found = self._search_and_finish(oracle, ball[rows], goal[rows], seeds[rows])
+                oracle.check_finite()
+                return found
+
+            adversarial, predictions = in_batches(attacked, n, batch_size)
         return AttackResult(
             images=adversarial,
             success=goal.is_met(predictions),
             predictions=predictions,
-            distance=GEOMETRIES[self.threat.norm].distance(adversarial - images),
+            distance=ball.distance(adversarial),
             forward_passes=oracle.forward_passes,
             backward_passes=oracle.backward_passes,
         )
@@ -132,14 +121,33 @@ class Attack(ABC):
         seeds: Tensor | None = None,
     ) -> Tensor:
         """The bare algorithm, for a training loop: as ``__call__``, without checks, verdict or change of mode."""
-        oracle = Oracle(model, resolve_precision(self.precision, images.device))
-        return self._search(
-            oracle, Ball.around(images, self.threat), Goal(labels, targets), _seeds(images, None, seeds)
-        )
+        ball, goal = Ball.around(_usable(images), self.threat), _goal(labels, targets)
+        return self._search(self._oracle(model, images), ball, goal, _seeds(images, None, seeds))
 
     @abstractmethod
     def _search(self, oracle: Oracle, ball: Ball, goal: Goal, seeds: Tensor) -> Tensor:
         """Find adversarial images inside the ball, shape (N, C, H, W)."""
+
+    def _oracle(self, model: nn.Module, images: Tensor) -> Oracle:
+        return Oracle(model, resolve_precision(self.precision, images.device))
+
+    def _search_and_finish(self, oracle: Oracle, ball: Ball, goal: Goal, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """Adversarial images and the predictions for them in float32."""
+        images = self._search(oracle, ball, goal, seeds)
+        logits = oracle.logits(images)
+        if not oracle.is_exact and not oracle.is_randomised:
+            close = is_too_close_to_call(logits, goal)
+            if close.any():
+                exact = oracle.exactly()
+                again = self._search(exact, ball[close], goal[close], seeds[close])
+                new_logits = exact.logits(again)
+                worse = goal[close].margin(new_logits) > goal[close].margin(logits[close])
+                rows = close.nonzero().squeeze(1)[worse]
+                images[rows], logits[rows] = again[worse], new_logits[worse]
+                exact.check_finite()
+                oracle.forward_passes += exact.forward_passes
+                oracle.backward_passes += exact.backward_passes
+        return images, logits.argmax(1)
 
     def parameters(self) -> dict[str, Any]:
         """Name and every parameter as plain values, for reports and manifests."""
@@ -147,7 +155,7 @@ class Attack(ABC):
         threat = {"norm": self.threat.norm, "eps": self.threat.eps, "bounds": list(self.threat.bounds)}
         return {"attack": type(self).__name__, **threat, **own}
 
-    def _checked_goal(self, model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor | None) -> Goal:
+    def _check(self, model: nn.Module, images: Tensor, labels: Tensor, targets: Tensor | None) -> None:
         _check_tensors(images=images, labels=labels)
         if not images.is_floating_point():
             raise RobustAugError(
@@ -184,16 +192,101 @@ class Attack(ABC):
             raise RobustAugError(
                 f"the model is on {parameter.device} and the images on {images.device}; move one of them"
             )
-        return Goal(labels, targets)
 
-    def _check_classes(self, logits: Tensor, goal: Goal) -> None:
-        classes = logits.shape[1]
-        for name, values in (("labels", goal.labels), ("targets", goal.targets)):
-            if values is not None and not ((values >= 0) & (values < classes)).all():
-                raise RobustAugError(
-                    f"{name} run from {int(values.min())} to {int(values.max())}, but the model has {classes} classes "
-                    f"(0 to {classes - 1}); check that model and data set belong together"
-                )
+
+@dataclass(frozen=True)
+class GradientAttack(Attack):
+    """Base of the attacks that climb a loss.
+
+    Attributes:
+        loss: What they climb: ``"cross_entropy"``, ``"margin"`` (Carlini and Wagner 2017) or ``"dlr"`` (Croce and Hein
+            2020b).
+        eot_samples: Evaluations of the model averaged for each gradient, for randomised models (Athalye et al. 2018).
+        compiled: Search through ``torch.compile``: the first call takes half a minute or more, later ones are faster
+            where many small layers cost more than their arithmetic.
+
+    Raises:
+        RobustAugError: an unknown loss, or eot_samples below 1.
+    """
+
+    loss: LossName = "cross_entropy"
+    eot_samples: int = 1
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        if self.loss not in LOSSES:
+            raise RobustAugError(f"loss {self.loss!r} is unknown; use one of {', '.join(LOSSES)}")
+        check_count("eot_samples", self.eot_samples)
+
+    def _oracle(self, model: nn.Module, images: Tensor) -> Oracle:
+        return Oracle(model, resolve_precision(self.precision, images.device), self.eot_samples, self.compiled)
+
+    def _loss(self, goal: Goal) -> Callable[[Tensor], Tensor]:
+        return lambda logits: LOSSES[self.loss](logits, goal)
+
+
+def in_batches(work: Callable[[slice], tuple[Tensor, ...]], n: int, batch_size: BatchSize) -> tuple[Tensor, ...]:
+    """Do ``work`` on the rows 0 to n in batches, and join what it returns.
+
+    Raises:
+        RobustAugError: the batch size is neither a number from 1 up, nor None or ``"auto"``; or with ``"auto"`` memory
+            runs out for a single image.
+    """
+    if batch_size not in (None, "auto"):
+        check_count("batch_size", batch_size)
+    size = batch_size if isinstance(batch_size, int) else n
+    parts, start = [], 0
+    while start < n:
+        try:
+            parts.append(work(slice(start, start + size)))
+        except RuntimeError as error:
+            if batch_size != "auto" or not is_out_of_memory(error):
+                raise
+            if size == 1:
+                raise RobustAugError("memory runs out for a single image; use a smaller model or image") from error
+        else:
+            start += size
+            continue
+        # Outside the handler, whose traceback would keep the failed batch's memory.
+        size = (size + 1) // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return tuple(torch.cat(column) for column in zip(*parts, strict=True))
+
+
+def is_too_close_to_call(logits: Tensor, goal: Goal) -> Tensor:
+    """Samples left standing by less than bfloat16 can tell, bool (N,)."""
+    margin = goal.margin(logits)
+    spread = logits.amax(1) - logits.amin(1)
+    return (margin <= 0) & (margin > -_CLOSE * spread)
+
+
+def check_count(name: str, number: object) -> None:
+    """Refuse what is no whole number from 1 up.
+
+    Raises:
+        RobustAugError: names the parameter.
+    """
+    if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+        raise RobustAugError(f"{name} is {number!r}; it must be a whole number, at least 1")
+
+
+def _check_classes(classes: int, goal: Goal) -> None:
+    for name, values in (("labels", goal.labels), ("targets", goal.targets)):
+        if values is not None and not ((values >= 0) & (values < classes)).all():
+            raise RobustAugError(
+                f"{name} run from {int(values.min())} to {int(values.max())}, but the model has {classes} classes "
+                f"(0 to {classes - 1}); check that model and data set belong together"
+            )
+
+
+def _goal(labels: Tensor, targets: Tensor | None) -> Goal:
+    return Goal(_usable(labels), None if targets is None else _usable(targets))
+
+
+def _usable(tensor: Tensor) -> Tensor:
+    """Autograd refuses tensors that were made in inference mode, but not their copies."""
+    return tensor.clone() if tensor.is_inference() else tensor.detach()
 
 
 def _check_tensors(**values: object) -> None:
@@ -214,3 +307,8 @@ def _seeds(images: Tensor, generator: torch.Generator | None, seeds: Tensor | No
             f"seeds are {seeds.dtype} of shape {tuple(seeds.shape)}; they must be int64 of shape ({n},)"
         )
     return seeds.to(images.device)
+
+
+def _model_seed(seeds: Tensor) -> int:
+    """One seed for a randomised model's own choices."""
+    return int(seeds.sum()) & (2**63 - 1)

@@ -1,19 +1,36 @@
 """The model as an attack sees it: logits and input gradients, every pass counted, nothing left changed."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
+from robustaug.attacks.goal import Goal
 from robustaug.errors import RobustAugError
 from robustaug.hardware import autocast, exact_float32
 
 # Below some rows, matrix libraries choose other kernels, which sum in another order. With at least this many, a
 # sample's result does not depend on its batch (measured with oneDNN and MKL; see docs/attacks.md).
 SMALLEST_BATCH = 16
+# A model whose logits for the same images differ by more than this share of their size is randomised.
+_REPEATS = 1e-4
+
+
+class Evaluation(NamedTuple):
+    """A loss and its gradient at some images, all float32 and without a graph.
+
+    Attributes:
+        gradient: of each sample's loss with respect to its image, (N, C, H, W).
+        losses: (N,).
+        logits: (N, K).
+    """
+
+    gradient: Tensor
+    losses: Tensor
+    logits: Tensor
 
 
 @dataclass
@@ -22,53 +39,131 @@ class Oracle:
 
     Attributes:
         model: From images (N, C, H, W) to logits (N, K).
-        dtype: What convolutions and matrix products run in while gradients are sought; verdicts are float32.
+        dtype: What convolutions and matrix products run in while an attack searches; verdicts are float32.
+        eot_samples: Evaluations of a randomised model behind each gradient: expectation over transformation
+            (Athalye, Engstrom, Ilyas and Kwok 2018).
+        compiled: Search through ``torch.compile``; verdicts do not.
         forward_passes: Images sent through the model so far.
         backward_passes: Images whose gradient was taken so far.
     """
 
     model: nn.Module
     dtype: torch.dtype = torch.float32
+    eot_samples: int = 1
+    compiled: bool = False
     forward_passes: int = 0
     backward_passes: int = 0
     _finite: list[Tensor] = field(default_factory=list)
+    _probed: tuple[Tensor, Tensor] | None = None
+    _is_randomised: bool | None = None
+
+    def __post_init__(self) -> None:
+        self._search_model: Callable[[Tensor], Tensor] = torch.compile(self.model) if self.compiled else self.model
 
     def logits(self, images: Tensor) -> Tensor:
-        """Float32 logits, shape (N, K), without a graph.
+        """Float32 logits, shape (N, K), without a graph: what verdicts are read from.
 
         Raises:
             RobustAugError: the output is not (N, K) or not finite.
         """
         self.forward_passes += len(images)
-        with torch.no_grad():
-            padded = _padded(images)
+        padded = _padded(images)
+        with torch.no_grad(), _no_autocast(images.device):
             logits: Tensor = self.model(padded)
         check_logits(logits, len(padded))
         return logits[: len(images)].float()
 
-    def loss_gradient(self, images: Tensor, labels: Tensor) -> Tensor:
-        """Gradient of each sample's cross-entropy towards ``labels`` with respect to its image, shape (N, C, H, W).
+    def search_logits(self, images: Tensor) -> Tensor:
+        """Logits as float32, shape (N, K), computed in the search's precision, without a graph and without checks."""
+        self.forward_passes += len(images)
+        with torch.no_grad(), autocast(self.dtype, images.device):
+            logits = self._search_model(self._arranged(_padded(images)))
+        return logits[: len(images)].float()
+
+    def gradient(self, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Evaluation:
+        """A loss of the logits, and its gradient with respect to the images alone.
 
         The losses are summed, not averaged, so that a sample's gradient does not depend on its batch.
+
+        Args:
+            images: shape (N, C, H, W).
+            loss: from logits (N, K) to one value a sample, (N,).
         """
+        total = self._one_gradient(images, loss)
+        for _ in range(1, self.eot_samples):
+            more = self._one_gradient(images, loss)
+            total = Evaluation(*(a + b for a, b in zip(total, more, strict=True)))
+        if self.eot_samples > 1:
+            total = Evaluation(*(value / self.eot_samples for value in total))
+        self._finite.append(total.gradient.sum().isfinite())  # read once at the end: no host synchronisation in a step
+        return total
+
+    def _one_gradient(self, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Evaluation:
         n = len(images)
         self.forward_passes += n
         self.backward_passes += n
-        point, labels = _differentiable(_padded(images).detach()), _differentiable(_padded(labels))
-        point.requires_grad_()
-        with torch.enable_grad(), autocast(self.dtype, images.device):
-            logits = self.model(point)
-            loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+        point = self._arranged(_padded(images)).detach()
+        with torch.enable_grad():
+            point.requires_grad_()
+            with autocast(self.dtype, images.device):
+                logits = self._search_model(point)
+            logits = logits[:n].float()
+            losses = loss(logits)
         try:
-            (gradient,) = torch.autograd.grad(loss, point)
+            (gradient,) = torch.autograd.grad(losses.sum(), point)
         except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
             raise RobustAugError(
                 f"the model gives no gradient with respect to its input ({str(error).splitlines()[0]}); "
                 "gradient attacks need a model that is differentiable from the images on"
             ) from error
-        gradient = gradient[:n].float()
-        self._finite.append(gradient.sum().isfinite())  # read once at the end: no host synchronisation in a step
-        return gradient
+        return Evaluation(gradient[:n].float().contiguous(), losses.detach(), logits.detach())
+
+    def _arranged(self, images: Tensor) -> Tensor:
+        """Channels last where matrix units want it."""
+        if self.dtype == torch.float32:
+            return images
+        return images.contiguous(memory_format=torch.channels_last)
+
+    def confirm(self, images: Tensor, goal: Goal, suspects: Tensor) -> Tensor:
+        """Which of the suspected rows (bool, (N,)) meet the goal in float32 as well, bool (N,)."""
+        confirmed = suspects.clone()
+        if suspects.any():
+            confirmed[suspects] = goal[suspects].is_met(self.logits(images[suspects]).argmax(1))
+        return confirmed
+
+    def probe(self, images: Tensor) -> int:
+        """The number of classes, from a few of the images; keeps them for ``is_randomised``.
+
+        Raises:
+            RobustAugError: the outputs are no logits.
+        """
+        few = images[:SMALLEST_BATCH]
+        self._probed = few, self.logits(few)
+        return self._probed[1].shape[1]
+
+    @property
+    def is_randomised(self) -> bool:
+        """Whether the model gave two answers for the images that ``probe`` saw."""
+        if self._is_randomised is None:
+            if self._probed is None:
+                return False
+            images, first = self._probed
+            difference = (self.logits(images) - first).abs().amax()
+            self._is_randomised = bool(difference > _REPEATS * first.abs().amax())
+        return self._is_randomised
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the search computes as the verdict does."""
+        return self.dtype == torch.float32 and not self.compiled
+
+    def exactly(self) -> "Oracle":
+        """The same model, searched in plain float32; counts passes from 0."""
+        return Oracle(
+            self.model, eot_samples=self.eot_samples, _probed=self._probed, _is_randomised=self._is_randomised
+        )
 
     def check_finite(self) -> None:
         """Raise if any gradient so far was not finite.
@@ -102,17 +197,27 @@ def check_logits(logits: Tensor, n: int) -> None:
         raise RobustAugError(f"the model's logits are NaN or infinite for image {row} of the batch; check its weights")
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
 @contextmanager
-def undisturbed(model: nn.Module) -> Iterator[None]:
+def undisturbed(model: nn.Module, seed: int = 0) -> Iterator[None]:
     """Put the model into eval mode for the block; afterwards everything is as before, also after an exception.
 
     Per-module train and eval modes are restored one by one (a model may hold frozen batch-norm layers in eval mode
-    inside a training model), and so is the global random state, which a randomised model would move. Parameters,
-    their gradients and requires_grad flags are never touched: gradients are taken with respect to the images alone.
+    inside a training model), and so is the global random state, which a randomised model would move; in the block it
+    starts from ``seed``, so that such a model repeats. Parameters, their gradients and requires_grad flags are never
+    touched: gradients are taken with respect to the images alone.
     """
     modes = [(module, module.training) for module in model.modules()]
-    devices = {tensor.device for tensor in model.parameters() if tensor.device.type == "cuda"}
-    with torch.random.fork_rng(devices=sorted(devices, key=str)), torch.inference_mode(False), exact_float32():
+    devices = sorted({tensor.device for tensor in model.parameters() if tensor.device.type == "cuda"}, key=str)
+    with torch.random.fork_rng(devices=devices), torch.inference_mode(False), exact_float32():
+        torch.default_generator.manual_seed(seed)
+        for device in devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         try:
             for module, _ in modes:
                 module.training = False
@@ -129,6 +234,5 @@ def _padded(rows: Tensor) -> Tensor:
     return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])])
 
 
-def _differentiable(tensor: Tensor) -> Tensor:
-    """Autograd refuses tensors that were made in inference mode, but not their copies."""
-    return tensor.clone() if tensor.is_inference() else tensor
+def _no_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, enabled=False)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robustaug.errors import RobustAugError
 
-Norm = Literal["linf", "l2"]
+Norm = Literal["linf", "l2", "l1"]
 
 
 def parse_number(text: str | float, name: str) -> float:
@@ -34,7 +34,8 @@ class ThreatModel:
     """All images within distance ``eps`` of the original and within ``bounds``.
 
     Attributes:
-        norm: ``"linf"`` (largest change of any value) or ``"l2"`` (Euclidean length of the change).
+        norm: ``"linf"`` (largest change of any value), ``"l2"`` (Euclidean length of the change) or ``"l1"`` (sum of
+            absolute changes).
         eps: The radius in the units of the images, at least 0: a number, a text such as ``"8/255"``, or one number per
             sample (any sequence or 1-D tensor; kept as a tuple).
         bounds: Smallest and largest image value.
@@ -78,11 +79,13 @@ class ThreatModel:
         if isinstance(self.eps, tuple) and len(self.eps) != n:
             raise RobustAugError(f"eps has {len(self.eps)} values for {n} images; give one number or one per image")
         values = self.eps if isinstance(self.eps, tuple) else (self.eps,) * n
-        width = self.bounds[1] - self.bounds[0]
-        if n and self.norm == "l2" and max(values) > width * images[0].numel() ** 0.5:
-            raise RobustAugError(
-                f"eps is {max(values):g}, longer than the diagonal of the bounds, {width * images[0].numel() ** 0.5:g}"
-            )
+        if n:
+            width, size = self.bounds[1] - self.bounds[0], images[0].numel()
+            diagonal = {"linf": width, "l2": width * size**0.5, "l1": width * size}[self.norm]
+            if max(values) > diagonal * (1 + 1e-9):
+                raise RobustAugError(
+                    f"eps is {max(values):g}, longer than the diagonal of the bounds in {self.norm}, {diagonal:g}"
+                )
         return torch.tensor(values, dtype=torch.float32, device=images.device).view(n, 1, 1, 1)
 
     def __str__(self) -> str:

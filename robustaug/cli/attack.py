@@ -72,7 +72,8 @@ def attack(
     classifier = load_checkpoint(checkpoint)
     threat = threat_of(classifier, None if norm is None else norm.value, eps)
     length = None if step_size is None else parse_number(step_size, "step_size")
-    method = FGSM(threat) if attack == AttackName.FGSM else PGD(threat, "float32", steps, length, restarts)
+    pgd = PGD(threat, steps=steps, step_size=length, restarts=restarts)
+    method = FGSM(threat) if attack == AttackName.FGSM else pgd
     images, skipped, part = load_subject(
         classifier, data, split=None if split is None else split.value, root=root, limit=limit
     )

@@ -5,11 +5,13 @@ Each check is a small function with one question; ``check_arm`` asks all of one 
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from robustaug.attacks.oracle import Oracle, undisturbed
 from robustaug.data.imageset import ImageSet
@@ -177,7 +179,8 @@ def repeatable(arm: str | None, model: nn.Module, images: Tensor) -> Check:
 def gradients_not_zero(arm: str | None, model: nn.Module, images: Tensor, labels: Tensor) -> Check:
     """Gradient attacks are blind where the loss has no gradient, or one that is not finite; at most 1% may be so."""
     with undisturbed(model):
-        gradient = Oracle(model).loss_gradient(images, labels).flatten(1)
+        loss = partial(F.cross_entropy, target=labels, reduction="none")
+        gradient = Oracle(model).gradient(images, loss).gradient.flatten(1)
     broken = int((~gradient.isfinite()).any(1).sum())
     zero = int((gradient == 0).all(1).sum())
     detail = f"{zero} of {len(images)} samples with a zero gradient, {broken} with NaN or infinite values"

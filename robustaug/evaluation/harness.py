@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from robustaug import randomness
-from robustaug.attacks import FGSM, GEOMETRIES, PGD, Attack, ThreatModel
-from robustaug.attacks.norms import Ball
+from robustaug.attacks import FGSM, PGD, Attack, ThreatModel
+from robustaug.attacks.ball import BALLS, Ball, column
 from robustaug.attacks.oracle import Oracle, undisturbed
 from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
@@ -221,21 +221,21 @@ class _Bench:
 
 
 def random_perturbation(images: Tensor, threat: ThreatModel, seeds: Tensor) -> Tensor:
-    """Images with noise of the threat's size: uniform in the l-infinity ball; for l2 a random direction of length eps.
+    """Images with noise of the threat's size: uniform in the linf ball; for l2 and l1 Gaussian noise of length eps.
 
     Then clipped to the bounds. Images (N, C, H, W), seeds (N,).
     """
     ball = Ball.around(images, threat)
     if threat.norm == "linf":
         return ball.random_point(seeds)
-    direction = ball.geometry.ascent(randomness.normal(seeds, images.shape[1:]))
-    return ball.project(images + ball.eps * direction)
+    noise = randomness.normal(seeds, images.shape[1:])
+    return ball.project(images + ball.eps * noise / column(ball.length(noise)))
 
 
 def excess_distance(images: Tensor, adversarial: Tensor, threat: ThreatModel) -> Tensor:
     """How far each adversarial image is outside its ball or the bounds, shape (N,); 0 inside, NaN for NaN."""
     low, high = threat.bounds
-    beyond_ball = GEOMETRIES[threat.norm].distance(adversarial - images) - threat.eps_for(images).flatten()
+    beyond_ball = BALLS[threat.norm].length(adversarial - images) - threat.eps_for(images).flatten()
     beyond_bounds = torch.maximum(low - adversarial, adversarial - high).flatten(1).amax(1)
     return torch.maximum(beyond_ball, beyond_bounds).clamp_min(0)
 

@@ -180,10 +180,15 @@ def test_the_attacks_are_those_of_the_protocol(model, test_split, evaluation, mo
         "eps": 0.05,
         "bounds": [0.0, 1.0],
         "precision": "float32",
+        "loss": "cross_entropy",
+        "eot_samples": 1,
+        "compiled": False,
         "steps": 7,
         "step_size": None,
         "restarts": 3,
         "random_start": True,
+        "early_exit": False,
+        "stacked": False,
         "samples": 150,
     }
     assert (found.attacks["eps_curve"]["steps"], found.attacks["eps_curve"]["samples"]) == (5, 100)

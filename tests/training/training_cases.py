@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustaug.attacks import PGD, Attack, ThreatModel
 from robustaug.attacks.attack import Goal
-from robustaug.attacks.norms import Ball
+from robustaug.attacks.ball import Ball
 from robustaug.attacks.oracle import Oracle
 from robustaug.data import CompositeDataset, ImageSet, Mix, VariantSet
 from robustaug.files import read_jsonl
