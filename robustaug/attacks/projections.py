@@ -38,14 +38,10 @@ def onto_l1_ball_in_box(delta: Tensor, eps: Tensor, low: Tensor, high: Tensor) -
     # The room on the side that u points to. (torch.where is ten times as slow on a CPU.)
     room = torch.maximum(sign * low, sign * high).flatten(1)
     size, radius = delta.abs().flatten(1), eps.flatten(1)
-    nearest = _shrunk(size, room, _shrinkage(size, room, radius))
+    nearest = torch.minimum((size - _shrinkage(size, room, radius)).clamp_min_(0), room)
     norm = nearest.sum(1, keepdim=True)
     nearest *= torch.where(norm > radius, radius / norm, 1)  # takes off what rounding left: a factor next to 1
     return nearest.view_as(delta) * sign
-
-
-def _shrunk(size: Tensor, room: Tensor, amount: Tensor) -> Tensor:
-    return torch.minimum((size - amount).clamp_min_(0), room)
 
 
 def _shrinkage(size: Tensor, room: Tensor, radius: Tensor) -> Tensor:
@@ -58,13 +54,12 @@ def _shrinkage(size: Tensor, room: Tensor, radius: Tensor) -> Tensor:
     below, above = torch.zeros_like(radius), size.amax(1, keepdim=True)
     amount = torch.where(radius > 0, below, above)
     done = radius <= 0
-    beyond = torch.empty_like(size)
+    left, work = torch.empty_like(size), torch.empty_like(size)
     for step in range(_MOST_STEPS):
-        left = size - amount
-        excess = torch.minimum(left.clamp_min(0), room).sum(1, keepdim=True) - radius
-        free = torch.gt(left, 0, out=beyond).sum(1, keepdim=True) - torch.gt(left, room, out=beyond).sum(
-            1, keepdim=True
-        )
+        torch.sub(size, amount, out=left)
+        free = torch.gt(left, 0, out=work).sum(1, keepdim=True)
+        free -= torch.gt(left, room, out=work).sum(1, keepdim=True)
+        excess = torch.minimum(left.clamp_min_(0), room, out=work).sum(1, keepdim=True) - radius
         below, above = torch.where(excess > 0, amount, below), torch.where(excess > 0, above, amount)
         newton = amount + excess / free
         # Inside the ball from the start; or on the sphere; or the step is lost in the rounding of the multiplier.
