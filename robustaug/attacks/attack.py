@@ -1,7 +1,8 @@
 """What every attack is: a frozen description, called with a model, images and labels."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -90,14 +91,10 @@ class Attack(ABC):
         if n == 0:
             empty = torch.zeros(0, device=images.device)
             return AttackResult(images.clone(), empty.bool(), empty.long(), empty, 0, 0)
-        seeds = _seeds(images, generator, seeds)
-        oracle = self._oracle(model, images)
-        with undisturbed(model, _model_seed(seeds)):
-            ball, goal = Ball.around(_usable(images), self.threat), _goal(labels, targets)
-            _check_classes(oracle.probe(images), goal)
+        with self._prepared(model, images, labels, targets, generator, seeds) as (oracle, ball, goal, drawn):
 
             def attacked(rows: slice) -> tuple[Tensor, ...]:
-                found = self._search_and_finish(oracle, ball[rows], goal[rows], seeds[rows])
+                found = self._search_and_finish(oracle, ball[rows], goal[rows], drawn[rows])
                 oracle.check_finite()
                 return found
 
@@ -123,6 +120,24 @@ class Attack(ABC):
         """The bare algorithm, for a training loop: as ``__call__``, without checks, verdict or change of mode."""
         ball, goal = Ball.around(_usable(images), self.threat), _goal(labels, targets)
         return self._search(self._oracle(model, images), ball, goal, _seeds(images, None, seeds))
+
+    @contextmanager
+    def _prepared(
+        self,
+        model: nn.Module,
+        images: Tensor,
+        labels: Tensor,
+        targets: Tensor | None,
+        generator: torch.Generator | None,
+        seeds: Tensor | None,
+    ) -> Iterator[tuple[Oracle, Ball, Goal, Tensor]]:
+        """Oracle, balls, goals and seeds of all images; the model is in eval mode in the block and as it was after it."""
+        seeds = _seeds(images, generator, seeds)
+        oracle = self._oracle(model, images)
+        with undisturbed(model, model_seed(seeds)):
+            ball, goal = Ball.around(_usable(images), self.threat), _goal(labels, targets)
+            _check_classes(oracle.probe(images), goal)
+            yield oracle, ball, goal, seeds
 
     @abstractmethod
     def _search(self, oracle: Oracle, ball: Ball, goal: Goal, seeds: Tensor) -> Tensor:
@@ -309,6 +324,6 @@ def _seeds(images: Tensor, generator: torch.Generator | None, seeds: Tensor | No
     return seeds.to(images.device)
 
 
-def _model_seed(seeds: Tensor) -> int:
+def model_seed(seeds: Tensor) -> int:
     """One seed for a randomised model's own choices."""
     return int(seeds.sum()) & (2**63 - 1)
