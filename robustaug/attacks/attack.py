@@ -131,7 +131,7 @@ class Attack(ABC):
         generator: torch.Generator | None,
         seeds: Tensor | None,
     ) -> Iterator[tuple[Oracle, Ball, Goal, Tensor]]:
-        """Oracle, balls, goals and seeds of all images; the model is in eval mode in the block and as it was after it."""
+        """Oracle, balls, goals and seeds of all images; the model is in eval mode in the block, and as it was after."""
         seeds = _seeds(images, generator, seeds)
         oracle = self._oracle(model, images)
         with undisturbed(model, model_seed(seeds)):
