@@ -18,8 +18,9 @@ from robustaug.errors import RobustAugError
 from robustaug.hardware import Precision, resolve_precision
 
 BatchSize = int | Literal["auto"] | None
-# Share of the logits' spread within which a bfloat16 search and a float32 search may end on different sides.
-_CLOSE = 0.1
+# Share of the logits' spread within which a bfloat16 search and a float32 search may end on different sides. Measured
+# over 1,000 images of an adversarially trained PreActResNet-18: standard deviation 0.001, largest 0.0103 (docs/attacks.md).
+_CLOSE = 0.02
 
 
 @dataclass(frozen=True)

@@ -79,14 +79,16 @@ class ThreatModel:
         if isinstance(self.eps, tuple) and len(self.eps) != n:
             raise RobustAugError(f"eps has {len(self.eps)} values for {n} images; give one number or one per image")
         values = self.eps if isinstance(self.eps, tuple) else (self.eps,) * n
-        if n:
-            width, size = self.bounds[1] - self.bounds[0], images[0].numel()
-            diagonal = {"linf": width, "l2": width * size**0.5, "l1": width * size}[self.norm]
-            if max(values) > diagonal * (1 + 1e-9):
-                raise RobustAugError(
-                    f"eps is {max(values):g}, longer than the diagonal of the bounds in {self.norm}, {diagonal:g}"
-                )
+        if n and max(values) > (diagonal := self.largest_distance(images[0].numel())) * (1 + 1e-9):
+            raise RobustAugError(
+                f"eps is {max(values):g}, longer than the diagonal of the bounds in {self.norm}, {diagonal:g}"
+            )
         return torch.tensor(values, dtype=torch.float32, device=images.device).view(n, 1, 1, 1)
+
+    def largest_distance(self, values: int) -> float:
+        """How far apart two images with so many values can be within the bounds."""
+        width = self.bounds[1] - self.bounds[0]
+        return width * {"linf": 1.0, "l2": values**0.5, "l1": float(values)}[self.norm]
 
     def __str__(self) -> str:
         eps = f"{min(self.eps):g} to {max(self.eps):g}" if isinstance(self.eps, tuple) else f"{self.eps:g}"

@@ -73,8 +73,7 @@ class Protocol:
         Raises:
             RobustAugError: the threat model has one eps per sample.
         """
-        low, high = threat.bounds
-        limit = (high - low) * (1.0 if threat.norm == "linf" else math.prod(shape) ** 0.5)
+        limit = threat.largest_distance(math.prod(shape))
         unit = single_eps(threat) or limit / 32  # a radius of 0 has no multiples
         return [m * unit for m in self.curve_multiples if m * unit < limit] + [limit]
 
