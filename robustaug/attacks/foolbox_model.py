@@ -93,7 +93,7 @@ class _ImageGradient(torch.autograd.Function):
         return logits
 
     @staticmethod
-    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None]:
         ctx.view.oracle.backward_passes += len(upstream)
         with _noted(ctx.view):
             (gradient,) = torch.autograd.grad(ctx.logits, ctx.images, upstream)
@@ -113,8 +113,7 @@ def contained(model: nn.Module, seed: int, device: torch.device) -> Iterator[Non
     devices = [device] if device.type == "cuda" else []
     with (
         torch.random.fork_rng(devices=devices),
-        torch.inference_mode(False),
-        torch.enable_grad(),
+        torch.inference_mode(False),  # which also switches gradients on
         torch.autocast(device.type, enabled=False),
         warnings.catch_warnings(action="ignore"),
     ):

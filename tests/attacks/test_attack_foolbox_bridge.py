@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+import eagerpy
 import foolbox
 import numpy as np
 import pytest
@@ -195,6 +196,8 @@ def test_each_sample_has_its_own_radius(network: nn.Module, standing: Samples) -
     each = ThreatModel("linf", radii)
     fixed = from_foolbox("FGSM", each)(network, images, labels)
     torch.testing.assert_close(fixed.distance, torch.tensor(radii), atol=1e-6, rtol=0)
+    assert fixed.backward_passes == 16
+    assert torch.equal(fixed.images[0::3], images[0::3])
     alike = from_foolbox("FGSM", ThreatModel("linf", 0.045))(network, images, labels)
     assert torch.equal(fixed.images[2::3], alike.images[2::3])
     free = from_foolbox("LinfDeepFoolAttack", each, steps=8)(network, images, labels)
@@ -283,6 +286,13 @@ def test_a_sample_without_a_starting_point_does_not_lose_the_batch(name: str, pa
     alone = attack(BrightIsOne(), dark, labels[:3])
     assert not alone.success.any()
     assert torch.equal(alone.images, dark)
+
+
+def test_a_starting_point_that_is_nan_is_none() -> None:
+    images = torch.cat([torch.full((2, 3, 8, 8), 0.3), torch.full((2, 3, 8, 8), 0.9)])
+    first = Planted(lambda images: torch.full_like(images, torch.nan))  # whose logits' argmax is 0
+    attack = from_foolbox("HopSkipJumpAttack", ThreatModel("l2", 13), init_attack=first, steps=1)
+    assert attack(BrightIsOne(), images, torch.tensor([0, 0, 1, 1])).success.all()
 
 
 def test_the_nearest_example_meets_the_goal() -> None:
@@ -380,7 +390,8 @@ class Planted(MinimizationAttack):
         self.act = act
 
     def run(self, model: Any, inputs: Any, criterion: Any, *, early_stop: float | None = None, **options: Any) -> Any:
-        return foolbox.attacks.base.ep.astensor(self.act(inputs.raw))
+        images, restore = eagerpy.astensor_(inputs)
+        return restore(eagerpy.astensor(self.act(images.raw)))
 
 
 def attacked(act: Callable[[Tensor], Any], network: nn.Module, samples: Samples, eps: float = 0.1) -> AttackResult:
@@ -405,7 +416,7 @@ def test_what_leaves_ball_or_bounds_is_brought_back(network: nn.Module, standing
     assert (inverted.distance <= 0.01 + 1e-6).all()
     assert not inverted.success.all()  # though every inverted image breaks the network
     assert attacked(lambda images: 1 - images, network, standing, eps=1).success.all()
-    beyond = attacked(lambda images: images * 5 - 2, network, standing, eps=1)
+    beyond = attacked(lambda images: images * 4 - 1.5, network, standing, eps=1)
     assert beyond.images.min() == 0
     assert beyond.images.max() == 1
 
@@ -454,6 +465,12 @@ def test_an_error_of_foolbox_is_one_line(error: Exception, said: str, network: n
     with pytest.raises(RobustAugError, match=said) as caught:
         attacked(fault, network, standing)
     assert "\n" not in str(caught.value)
+
+
+def test_what_lies_in_ball_and_bounds_keeps_every_bit(network: nn.Module, standing: Samples) -> None:
+    moved = torch.rand(standing[0].shape, generator=torch.Generator().manual_seed(1)) ** 4  # far below the originals
+    attack = from_foolbox(Planted(lambda images: moved), ThreatModel("l2", 20))
+    assert torch.equal(attack(network, *standing).images, moved)
 
 
 def test_images_of_another_shape_are_refused(network: nn.Module, standing: Samples) -> None:
@@ -577,7 +594,11 @@ def test_it_is_an_attack_like_the_others(network: nn.Module, samples: Samples) -
     assert isinstance(attack, FoolboxAttack)
     images, labels = samples[0][:20], samples[1][:20]
     expected = attack(network, images, labels)
+    state = torch.get_rng_state()
     assert torch.equal(attack.perturb(network, images, labels), expected.images)
+    assert torch.equal(torch.get_rng_state(), state)
+    with torch.no_grad():
+        assert torch.equal(attack.perturb(network, images, labels), expected.images)
     with torch.inference_mode():
         made_here = images.clone(), labels.clone()
         assert torch.equal(attack(network, *made_here).images, expected.images)
