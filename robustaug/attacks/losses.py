@@ -33,19 +33,16 @@ def margin(logits: Tensor, goal: Goal) -> Tensor:
 def dlr(logits: Tensor, goal: Goal) -> Tensor:
     """The difference of logits ratio: Croce and Hein (2020b), equations 6 and 7 (the second with targets).
 
-    Deviation: the equations need three classes, and four with targets. With fewer, the denominator uses the
-    smallest logit in place of those that are missing; with two classes the ratio says nothing (it is constant up to
-    its sign) and the numerator alone is the loss.
+    Deviation: the equations need three classes, and four with targets. With fewer their ratio can be constant; then the
+    numerator alone is the loss.
     """
     ordered = logits.sort(dim=1, descending=True).values
     classes = logits.shape[1]
     if goal.targets is None:
         numerator = goal.margin(logits)
-        spread = ordered[:, 0] - ordered[:, min(2, classes - 1)]
-    else:
-        numerator = (logits.gather(1, goal.targets[:, None]) - logits.gather(1, goal.labels[:, None])).squeeze(1)
-        spread = ordered[:, 0] - (ordered[:, min(2, classes - 1)] + ordered[:, min(3, classes - 1)]) / 2
-    return numerator if classes == 2 else numerator / (spread + 1e-12)
+        return numerator if classes < 3 else numerator / (ordered[:, 0] - ordered[:, 2] + 1e-12)
+    numerator = (logits.gather(1, goal.targets[:, None]) - logits.gather(1, goal.labels[:, None])).squeeze(1)
+    return numerator if classes < 4 else numerator / (ordered[:, 0] - ordered[:, 2:4].mean(1) + 1e-12)
 
 
 LOSSES: dict[LossName, Callable[[Tensor, Goal], Tensor]] = {
