@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from robustaug.attacks.goal import Goal
-from robustaug.attacks.oracle import Oracle, _padded
+from robustaug.attacks.oracle import Oracle, padded
 from robustaug.errors import RobustAugError
 
 
@@ -87,7 +87,7 @@ class _ImageGradient(torch.autograd.Function):
         wanted = ctx.needs_input_grad[0]
         with _noted(view), torch.set_grad_enabled(wanted):
             ctx.images = images.detach().requires_grad_(wanted)
-            ctx.logits = view.oracle.model(_padded(ctx.images))[: len(images)].float()
+            ctx.logits = view.oracle.model(padded(ctx.images))[: len(images)].float()
             _check_finite("logits are", ctx.logits, images)
         logits: Tensor = ctx.logits.detach()
         return logits

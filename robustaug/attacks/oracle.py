@@ -67,17 +67,17 @@ class Oracle:
             RobustAugError: the output is not (N, K) or not finite.
         """
         self.forward_passes += len(images)
-        padded = _padded(images)
+        rows = padded(images)
         with torch.no_grad(), _no_autocast(images.device):
-            logits: Tensor = self.model(padded)
-        check_logits(logits, len(padded))
+            logits: Tensor = self.model(rows)
+        check_logits(logits, len(rows))
         return logits[: len(images)].float()
 
     def search_logits(self, images: Tensor) -> Tensor:
         """Logits as float32, shape (N, K), computed in the search's precision, without a graph and without checks."""
         self.forward_passes += len(images)
         with torch.no_grad(), autocast(self.dtype, images.device):
-            logits = self._search_model(self._arranged(_padded(images)))
+            logits = self._search_model(self._arranged(padded(images)))
         return logits[: len(images)].float()
 
     def gradient(self, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Evaluation:
@@ -102,7 +102,7 @@ class Oracle:
         n = len(images)
         self.forward_passes += n
         self.backward_passes += n
-        point = self._arranged(_padded(images)).detach()
+        point = self._arranged(padded(images)).detach()
         with torch.enable_grad():
             point.requires_grad_()
             with autocast(self.dtype, images.device):
@@ -227,7 +227,8 @@ def undisturbed(model: nn.Module, seed: int = 0) -> Iterator[None]:
                 module.training = mode
 
 
-def _padded(rows: Tensor) -> Tensor:
+def padded(rows: Tensor) -> Tensor:
+    """At least 16 rows on a CPU: the last is repeated."""
     missing = SMALLEST_BATCH - len(rows)
     if missing <= 0 or rows.device.type != "cpu":
         return rows
