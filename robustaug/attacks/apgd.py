@@ -258,11 +258,16 @@ class _SparseClimb(_Climb):
         self.changed = changed
 
     def move(self, alpha: float) -> None:  # noqa: ARG002
-        size = self.gradient.abs().flatten(1)
-        # The largest values of the gradient, 1 / 1.5 times as many as are changed.
+        low, high = self.ball.bounds
+        # Deviation: values whose original is at the bound beyond which they would go are left out. They can be most of
+        # those chosen, or all.
+        is_open = torch.where(self.gradient > 0, self.ball.center < high, self.ball.center > low)
+        gradient = (self.gradient * is_open).flatten(1)
+        size = gradient.abs()
+        # The largest values of the gradient, 1 / 1.5 times as many as differ from the original.
         rank = (size.shape[1] - self.changed / 1.5).long().clamp_(max=size.shape[1] - 1)
         smallest = size.sort(dim=1).values.gather(1, rank[:, None])
-        signs = self.gradient.sign().flatten(1) * (size >= smallest)
+        signs = gradient.sign() * (size >= smallest)
         direction = signs / signs.abs().sum(1, keepdim=True).clamp_min(1)
         self.images = self.ball.project(self.images + self.step_size * direction.view_as(self.images))
 
