@@ -12,16 +12,16 @@ from robustaug.attacks.threat import Norm
 
 # Newton steps between two looks at whether all rows have converged: on a GPU each look makes the host wait.
 _STEPS_BETWEEN_LOOKS = 4
-# Far more than any case needs: the bisections alone close a bracket of float32 numbers in 31 of them.
+# Far more than any case needs.
 _MOST_STEPS = 128
 _TOLERANCE = 1e-6  # relative, of the equation that a multiplier solves
-_FEW = 256  # values looked at first when the largest are wanted
+_FEW = 64  # values looked at first when the largest are wanted; then 16 times as many, and so on
 
 
 def onto_l1_ball_in_box(delta: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """The nearest perturbations, in Euclidean distance, within the l1 ball and the box at once.
 
-    Croce and Hein 2021 ("Mind the box", section 3.1): z_i = sign(u_i) * clip(|u_i| - t, 0, room_i), where t >= 0 is 0
+    Croce and Hein 2021 ("Mind the box"): z_i = sign(u_i) * clip(|u_i| - t, 0, room_i), where t >= 0 is 0
     if that is inside the ball, or else gives an l1 norm of eps. They find t by sorting; here it is found by Newton's
     method kept inside a bracket.
 
@@ -32,7 +32,8 @@ def onto_l1_ball_in_box(delta: Tensor, eps: Tensor, low: Tensor, high: Tensor) -
         high: Largest allowed value, at least 0.
 
     Returns:
-        Shape (N, C, H, W): in the box exactly, in the ball up to the rounding of float32.
+        Shape (N, C, H, W): in the box exactly, in the ball up to the rounding of float32. Each value is exact to the
+        rounding of the largest in ``delta``.
     """
     sign = delta.sign()
     # The room on the side that u points to. (torch.where is ten times as slow on a CPU.)
@@ -48,8 +49,8 @@ def _shrinkage(size: Tensor, room: Tensor, radius: Tensor) -> Tensor:
     """The t of ``onto_l1_ball_in_box``, shape (N, 1).
 
     The norm falls with t, but is neither convex nor concave, so that Newton's steps alone may run astray. Where a step
-    leaves the bracket, and every other time once there have been many, the bracket is halved instead: in the order of
-    float32 numbers, which needs 31 halvings whatever the scale of the values.
+    leaves the bracket, the bracket is halved instead: in the order of float32 numbers, in which at most 31 halvings
+    close it, whatever the scale of the values.
     """
     below, above = torch.zeros_like(radius), size.amax(1, keepdim=True)
     amount = torch.where(radius > 0, below, above)
@@ -62,12 +63,12 @@ def _shrinkage(size: Tensor, room: Tensor, radius: Tensor) -> Tensor:
         excess = torch.minimum(left.clamp_min_(0), room, out=work).sum(1, keepdim=True) - radius
         below, above = torch.where(excess > 0, amount, below), torch.where(excess > 0, above, amount)
         newton = amount + excess / free
-        # Inside the ball from the start; or on the sphere; or the step is lost in the rounding of the multiplier.
-        done |= (above <= 0) | (excess.abs() <= _TOLERANCE * radius) | ((newton - amount).abs() <= 2e-7 * amount)
-        middle = ((below.view(torch.int32) + above.view(torch.int32)) // 2).view(torch.float32)
+        first, last = below.view(torch.int32), above.view(torch.int32)
+        # Inside the ball from the start; or on the sphere; or what is left is lost in the multiplier's rounding.
+        done |= (above <= 0) | (excess.abs() <= _TOLERANCE * radius)
+        done |= ((newton - amount).abs() <= 2e-7 * amount) | (last - first <= 1)
+        middle = (first + (last - first) // 2).view(torch.float32)
         good = (newton > below) & (newton < above)
-        if step >= 2 * _STEPS_BETWEEN_LOOKS and step % 2:
-            good = torch.zeros_like(good)
         amount = torch.where(done, amount, torch.where(good, newton, middle))
         if step % _STEPS_BETWEEN_LOOKS == _STEPS_BETWEEN_LOOKS - 1 and done.all():
             break
@@ -79,8 +80,8 @@ def onto_hyperplane_in_box(
 ) -> Tensor:
     """The smallest steps d with normal . d = gap that stay within the bounds.
 
-    Croce and Hein 2020 ("Minimally distorted adversarial examples with a fast adaptive boundary attack", section 3.1
-    and appendix A). Where the hyperplane does not meet the box, d leads to the box point closest to the hyperplane.
+    Croce and Hein 2020 ("Minimally distorted adversarial examples with a fast adaptive boundary attack"). Where the
+    hyperplane does not meet the box, d leads to the box point closest to the hyperplane.
 
     Deviation: the hyperplane is given by the gap, offset - normal . point, and not by its offset: the difference of two
     long sums would lose the digits of a small gap.
@@ -133,10 +134,12 @@ def _stretched(weight: Tensor, room: Tensor, wanted: Tensor, *, squared: bool) -
 
 def _largest_first(weight: Tensor, room: Tensor, wanted: Tensor) -> Tensor:
     """The lengths that give the wanted weighted sum with the least l1 norm: full where the weight is largest."""
-    length, enough = _largest_few_first(weight, room, wanted, min(_FEW, weight.shape[1]))
-    rows = (~enough).squeeze(1).nonzero().squeeze(1)
-    if len(rows):  # rare: much is wanted of a normal whose weight lies spread over many values
-        length[rows] = _largest_few_first(weight[rows], room[rows], wanted[rows], weight.shape[1])[0]
+    few = min(_FEW, weight.shape[1])
+    length, enough = _largest_few_first(weight, room, wanted, few)
+    while few < weight.shape[1] and not enough.all():
+        few = min(16 * few, weight.shape[1])
+        rows = (~enough).squeeze(1).nonzero().squeeze(1)
+        length[rows], enough[rows] = _largest_few_first(weight[rows], room[rows], wanted[rows], few)
     return length
 
 
