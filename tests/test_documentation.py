@@ -204,7 +204,7 @@ def test_the_protocol_table_is_the_code() -> None:
 
 
 def test_the_table_of_pgd_is_the_code() -> None:
-    rows = tables((DOCS / "attacks.md").read_text(encoding="utf-8"))["FGSM and PGD"]
+    rows = tables((DOCS / "attacks.md").read_text(encoding="utf-8"))["FGSM, PGD and their relatives"]
     documented = {row[0].strip("`"): ast.literal_eval(row[1].strip("`")) for row in rows}
     assert documented == {entry.name: entry.default for entry in fields(PGD) if entry.default is not MISSING}
 

@@ -163,7 +163,9 @@ class AutoAttack(Attack):
             record = Record.start(images, labels)
             return _result(record, labels.bool(), record.margin, ("clean", *self.stages()))
         with self._prepared(model, images, labels, targets, generator, seeds) as (oracle, ball, goal, drawn):
-            if self.version == "standard" and oracle.is_randomised:
+            # Asked for now, whatever the version: the question costs passes, and a run that goes on asks it here too.
+            is_randomised = oracle.is_randomised
+            if is_randomised and self.version == "standard":
                 raise RobustAugError(
                     "the model gives different answers for the same images, which the standard version of AutoAttack "
                     'misjudges; use version="rand"'
@@ -207,7 +209,7 @@ class AutoAttack(Attack):
     def _finish(self, oracle: Oracle, ball: Ball, goal: Goal, seeds: Tensor, worst: Tensor) -> Tensor:  # noqa: ARG002
         """Attack in float32, from the worst images so far, what bfloat16 left standing by a small margin."""
         exact = oracle.exactly()
-        close = is_too_close_to_call(exact.logits(worst), goal)
+        close = is_too_close_to_call(exact.logits(worst), goal, self.threat.norm)
         if close.any():
             attack, aim = self._last_search, goal[close]
             worst[close] = attack._climb(exact, ball[close], aim, aim, worst[close], attack.steps).images

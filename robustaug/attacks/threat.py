@@ -88,7 +88,7 @@ class ThreatModel:
     def largest_distance(self, values: int) -> float:
         """How far apart two images with so many values can be within the bounds."""
         width = self.bounds[1] - self.bounds[0]
-        return width * {"linf": 1.0, "l2": values**0.5, "l1": float(values)}[self.norm]
+        return width * {"linf": 1.0, "l2": math.sqrt(values), "l1": float(values)}[self.norm]
 
     def __str__(self) -> str:
         eps = f"{min(self.eps):g} to {max(self.eps):g}" if isinstance(self.eps, tuple) else f"{self.eps:g}"

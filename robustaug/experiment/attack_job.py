@@ -1,7 +1,7 @@
 """An adversarial copy of a data set: folders kept, 8-bit PNG, a manifest, success checked again after rounding."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from robustaug import randomness
-from robustaug.attacks import Attack
+from robustaug.attacks import Attack, AutoAttack, AutoAttackResult
+from robustaug.attacks.ball import BALLS
 from robustaug.attacks.oracle import Oracle, undisturbed
 from robustaug.data import ImageSet, write_png
 from robustaug.data.images import to_uint8
@@ -25,12 +26,16 @@ _BATCH = 100
 
 @dataclass(frozen=True)
 class AttackOutcome:
-    """Accuracy on the images as they are, under attack, and under attack after rounding to 8 bits."""
+    """Accuracy on the images as they are, under attack, and under attack after rounding to 8 bits.
+
+    ``stages`` has the accuracy after each stage of an AutoAttack, in order; it is empty for other attacks.
+    """
 
     clean: Accuracy
     robust: Accuracy
     robust_8bit: Accuracy
     written: int
+    stages: dict[str, Accuracy] = field(default_factory=dict)
 
 
 def attack_images(
@@ -76,6 +81,7 @@ def attack_images(
         robust=_share(not row["success"] for row in rows),
         robust_8bit=_share(not row["success_8bit"] for row in rows),
         written=len(todo) if folder is not None else 0,
+        stages=_after_stages(attack, [row["broken_by"] for row in rows]) if isinstance(attack, AutoAttack) else {},
     )
 
 
@@ -84,13 +90,18 @@ def _attacked(model: nn.Module, images: ImageSet, attack: Attack, seed: int) -> 
     device = default_device()
     content, labels = images.float_images(device), images.labels.to(device)
     seeds = randomness.sample_seeds(seed, images.keys, "attack").to(device)
-    result = attack(model, content, labels, seeds=seeds)
+    result = attack(model, content, labels, seeds=seeds, batch_size="auto")
     rounded = to_uint8(result.images)
+    distance_8bit = BALLS[attack.threat.norm].length(rounded / 255 - content)
     with undisturbed(model):
         before = Oracle(model).logits(content).argmax(1)
         after_rounding = Oracle(model).logits(rounded / 255).argmax(1)
     names = images.class_names
     for i in range(len(images)):
+        broken_by = {}
+        if isinstance(result, AutoAttackResult):
+            stage = int(result.broken_by[i])
+            broken_by = {"broken_by": None if stage < 0 else result.stages[stage]}
         yield (
             {
                 "source": images.keys[i],
@@ -102,11 +113,22 @@ def _attacked(model: nn.Module, images: ImageSet, attack: Attack, seed: int) -> 
                 "success": bool(result.success[i]),
                 "success_8bit": bool(after_rounding[i] != labels[i]),
                 "distance": float(f"{float(result.distance[i]):.6g}"),
+                "distance_8bit": float(f"{float(distance_8bit[i]):.6g}"),
                 "seed": seed,
+                **broken_by,
                 **attack.parameters(),
             },
             rounded[i].cpu(),
         )
+
+
+def _after_stages(attack: AutoAttack, broken_by: list[str | None]) -> dict[str, Accuracy]:
+    stages = ["clean", *attack.stages(), "float32"]
+    if "float32" not in broken_by:
+        stages.pop()
+    return {
+        stage: _share(name not in stages[: number + 1] for name in broken_by) for number, stage in enumerate(stages)
+    }
 
 
 def _share(correct: Iterable[bool]) -> Accuracy:

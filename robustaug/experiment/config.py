@@ -190,21 +190,30 @@ def parse_config(content: dict[str, Any], where: str, overrides: Iterable[str] =
         raise RobustAugError(f"{where}: {error}") from None
 
 
-def _override(content: dict[str, Any], text: str) -> None:
+def parse_setting(text: str, example: str) -> tuple[str, Any]:
+    """Key and value of ``KEY=VALUE``; the value is read as TOML, or else is a bare word such as linf or 8/255.
+
+    Raises:
+        RobustAugError: the text is something else; the message gives the example.
+    """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise RobustAugError(f"--set {text!r} is not KEY=VALUE; write for example --set training.steps=500")
+        raise RobustAugError(f"--set {text!r} is not KEY=VALUE; write for example --set {example}")
     try:
-        parsed = tomllib.loads(f"value = {value}")["value"]
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
-        parsed = value  # a bare word such as linf or 8/255
-    *sections, last = key.strip().split(".")
+        return key.strip(), value
+
+
+def _override(content: dict[str, Any], text: str) -> None:
+    key, value = parse_setting(text, "training.steps=500")
+    *sections, last = key.split(".")
     place = content
     for section in sections:
         place = place.setdefault(section, {})
         if not isinstance(place, dict):
-            raise RobustAugError(f"--set {key.strip()}: {section} is a value, not a section")
-    place[last] = parsed
+            raise RobustAugError(f"--set {key}: {section} is a value, not a section")
+    place[last] = value
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from experiment_cases import coloured_squares, tree
 
-from robustaug.attacks import FGSM, PGD, ThreatModel
+from robustaug.attacks import FGSM, PGD, AutoAttack, ThreatModel
 from robustaug.data import ImageSet, load_images, read_image
 from robustaug.errors import RobustAugError
 from robustaug.experiment import attack_job
@@ -202,3 +202,35 @@ def test_an_unwritable_place_and_a_full_disk(
             attack_images(checkpoint, images, PGD3, out=tmp_path / "out")
     assert tree(tmp_path / "out", "**/.tmp-*") == {}
     assert attack_images(checkpoint, images, PGD3, out=tmp_path / "out").written == 30
+
+
+def test_autoattack_says_which_stage_broke_each_image(
+    checkpoint: Checkpoint, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threat = ThreatModel("linf", 0.15)
+    short = {"apgd-ce": PGD(threat, steps=1), "square": PGD(threat, steps=8)}
+    monkeypatch.setattr(AutoAttack, "stages", lambda self: short)
+    outcome = attack_images(checkpoint, images, AutoAttack(threat), out=tmp_path / "out")
+    rows = read_jsonl(tmp_path / "out" / "manifest.jsonl")
+    broken_by = [row["broken_by"] for row in rows]
+    assert set(broken_by) <= {"clean", "apgd-ce", "square", None}
+    assert [name is not None for name in broken_by] == [row["success"] for row in rows]
+    assert list(outcome.stages) == ["clean", "apgd-ce", "square"]
+    standing = [sum(name not in {"clean", "apgd-ce", "square"} for name in broken_by)]
+    standing = [*[sum(name not in gone for name in broken_by) for gone in ({"clean"}, {"clean", "apgd-ce"})], *standing]
+    assert [round(after.value * len(rows)) for after in outcome.stages.values()] == standing
+    assert outcome.stages["clean"] == outcome.clean
+    assert outcome.stages["square"] == outcome.robust
+
+
+def test_the_manifest_has_the_distance_of_what_was_written(
+    checkpoint: Checkpoint, images: ImageSet, tmp_path: Path
+) -> None:
+    for norm, eps, order in (("l2", 1.0, 2), ("l1", 9.0, 1), ("linf", 0.15, torch.inf)):
+        out = tmp_path / norm
+        attack_images(checkpoint, images, PGD(ThreatModel(norm, eps), steps=3), out=out)
+        original = dict(zip(images.keys, images.float_images(), strict=True))
+        for row in read_jsonl(out / "manifest.jsonl"):
+            change = (read_image(out / row["path"]) / 255 - original[row["source"]]).flatten()
+            assert row["distance_8bit"] == pytest.approx(float(change.norm(p=order)), rel=1e-4, abs=1e-6)
+            assert row["distance"] <= eps + 1e-6
