@@ -29,9 +29,9 @@ class Proposals(ABC):
         self.rows, self.columns = _whole(rows, height - self.side + 1), _whole(columns, width - self.side + 1)
         self.corners = self.rows * width + self.columns  # (count, N, positions)
         self.coins = (numbers[..., 2 * self.positions :] < 0.5).long()  # (count, N, 1 + C)
-        side = torch.arange(self.side, device=images.device)
+        self.line = torch.arange(self.side, device=images.device)
         channel = torch.arange(self.channels, device=images.device)[:, None, None]
-        self.grid = ((channel * height + side[:, None]) * width + side).flatten()  # (C * side * side,)
+        self.grid = ((channel * height + self.line[:, None]) * width + self.line).flatten()  # (C * side * side,)
 
     @classmethod
     def _side(cls, share: float, height: int, width: int) -> int:
@@ -145,9 +145,8 @@ class L2Proposals(Proposals):
 
     def _is_apart(self, query: int) -> Tensor:
         """Which pixels of the second window are not in the first as well, (N, 1, side * side)."""
-        side = torch.arange(self.side, device=self.rows.device)
-        down = side + (self.rows[query, :, 1] - self.rows[query, :, 0])[:, None]
-        across = side + (self.columns[query, :, 1] - self.columns[query, :, 0])[:, None]
+        down = self.line + (self.rows[query, :, 1] - self.rows[query, :, 0])[:, None]
+        across = self.line + (self.columns[query, :, 1] - self.columns[query, :, 0])[:, None]
         is_apart_down, is_apart_across = (down < 0) | (down >= self.side), (across < 0) | (across >= self.side)
         return (is_apart_down[:, :, None] | is_apart_across[:, None]).flatten(1)[:, None]
 
