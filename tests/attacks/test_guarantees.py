@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from robustaug import randomness
-from robustaug.attacks import FGSM, MIFGSM, PGD, RFGSM, Attack, ThreatModel
+from robustaug.attacks import APGD, FAB, FGSM, MIFGSM, PGD, RFGSM, Attack, Square, ThreatModel
 from robustaug.attacks.ball import BALLS, Ball
 from robustaug.attacks.goal import Goal
 from robustaug.attacks.oracle import Oracle
@@ -28,6 +28,10 @@ ATTACKS: dict[str, MakeAttack] = {
     "pgd bfloat16": lambda threat: PGD(threat, steps=3, precision="bfloat16"),
     "rfgsm": RFGSM,
     "mifgsm": lambda threat: MIFGSM(threat, steps=4),
+    "apgd": lambda threat: APGD(threat, steps=6),
+    "apgd-t": lambda threat: APGD(threat, steps=4, loss="dlr", targets_tried=2),
+    "fab": lambda threat: FAB(threat, steps=3, targets_tried=2),
+    "square": lambda threat: Square(threat, queries=30),
 }
 attacks = pytest.mark.parametrize("attack", ATTACKS.values(), ids=ATTACKS.keys())
 norms = pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
@@ -57,7 +61,8 @@ def test_success_is_what_the_model_says_of_the_returned_images(
     attack: MakeAttack, network: nn.Module, samples: Samples
 ) -> None:
     images, labels = samples
-    eps = 0.1 if isinstance(attack(ThreatModel()), RFGSM) else 0.03  # half of its eps is random
+    # Half of R-FGSM's eps is random, and 30 queries are few.
+    eps = 0.1 if isinstance(attack(ThreatModel()), RFGSM | Square) else 0.03
     result = attack(ThreatModel("linf", eps))(network.train(), images, labels)
     network.eval()
     with torch.no_grad():
