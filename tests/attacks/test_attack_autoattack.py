@@ -602,6 +602,20 @@ def test_no_sample_costs_more_than_the_budget(norm: str, precision: str, network
             assert result.forward_passes > 0.7 * n * budget.forward  # not any bound
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_image_that_the_model_sees_is_counted(precision: str, network: nn.Module) -> None:
+    class Counter(nn.Module):
+        count = 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.count += len(images)
+            return network(images)
+
+    model = Counter()
+    result = Short(ThreatModel("linf", 1e-4), precision)(model, *stripes(40, seed=5))  # nothing breaks: full batches
+    assert result.forward_passes == model.count
+
+
 def test_the_budget_of_the_standard_version() -> None:
     """With ten classes: 101 + 909 + 909 gradients, 5000 queries, and the verdicts."""
     forward, backward = AutoAttack(ThreatModel("linf", 0.1)).budget(classes=10)
