@@ -198,7 +198,7 @@ class AutoAttack(Attack):
         searches: dict[str, _Search] = {"clean": lambda oracle, ball, goal, seeds, worst: ball.center}  # noqa: ARG005
         for name, stage in self.stages().items():
             searches[name] = partial(_without_worst, stage)
-        if not oracle.is_exact and not oracle.is_randomised:
+        if not oracle.is_exact and self.version == "standard":
             searches["float32"] = self._finish
         return searches
 
