@@ -56,10 +56,12 @@ class Adversarial:
                 "learn; apply the transform to the batches that the loader gives, or set num_workers=0"
             )
         parts = batch[0] if len(batch) == 1 else batch
-        if not isinstance(parts, tuple | list) or len(parts) < 2:
+        if not isinstance(parts, tuple | list):
             raise RobustAugError(
                 f"a batch is a {type(parts).__name__}; it must be a tuple of images, labels and anything else"
             )
+        if len(parts) < 2:
+            raise RobustAugError("a batch has no labels; it must be a tuple of images, labels and anything else")
         images, labels, *rest = parts
         device = next((parameter.device for parameter in self.model.parameters()), None)
         moved, classes = (part.to(device) if isinstance(part, Tensor) else part for part in (images, labels))
