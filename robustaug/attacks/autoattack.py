@@ -163,8 +163,7 @@ class AutoAttack(Attack):
             record = Record.start(images, labels)
             return _result(record, labels.bool(), record.margin, ("clean", *self.stages()))
         with self._prepared(model, images, labels, targets, generator, seeds) as (oracle, ball, goal, drawn):
-            # Asked for now, whatever the version: the question costs passes, and a run that goes on asks it here too.
-            is_randomised = oracle.is_randomised
+            is_randomised = oracle.is_randomised  # costs passes and random numbers: here in a run that goes on as well
             if is_randomised and self.version == "standard":
                 raise RobustAugError(
                     "the model gives different answers for the same images, which the standard version of AutoAttack "
@@ -176,10 +175,9 @@ class AutoAttack(Attack):
                 inputs = {"images": ball.center, "labels": goal.labels, "targets": goal.targets, "seeds": drawn}
                 file = StateFile(Path(state), identity_of(model, settings, inputs))
             record = file.load(images.device) or Record.start(ball.center, goal.labels)
-            call = _Call(oracle, ball, goal, drawn, record, file, batch_size, progress)
-            call.run(self._searches(oracle))
-            success, distance = goal.is_met(record.predictions), ball.distance(record.images)
-            return _result(record, success, distance, tuple(self._searches(oracle)))
+            searches = self._searches(oracle)
+            _Call(oracle, ball, goal, drawn, record, file, batch_size, progress).run(searches)
+            return _result(record, goal.is_met(record.predictions), ball.distance(record.images), tuple(searches))
 
     def _search(self, oracle: Oracle, ball: Ball, goal: Goal, seeds: Tensor) -> Tensor:
         record = Record.start(ball.center, goal.labels)
