@@ -58,7 +58,12 @@ class Oracle:
     _is_randomised: bool | None = None
 
     def __post_init__(self) -> None:
-        self._search_model: Callable[[Tensor], Tensor] = torch.compile(self.model) if self.compiled else self.model
+        self._search_model: Callable[[Tensor], Tensor] = self.model
+        if self.compiled:
+            self._search_model = torch.compile(self.model)
+        elif self.dtype != torch.float32 and not isinstance(self.model, torch.jit.ScriptModule):
+            weights = _converted_weights(self.model, self.dtype)
+            self._search_model = lambda images: torch.func.functional_call(self.model, weights, (images,))
 
     def logits(self, images: Tensor) -> Tensor:
         """Float32 logits, shape (N, K), without a graph: what verdicts are read from.
@@ -109,8 +114,9 @@ class Oracle:
                 logits = self._search_model(point)
             logits = logits[:n].float()
             losses = loss(logits)
+            total = losses.sum()
         try:
-            (gradient,) = torch.autograd.grad(losses.sum(), point)
+            (gradient,) = torch.autograd.grad(total, point)
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
@@ -179,6 +185,24 @@ class Oracle:
                     f"the loss gradient is NaN or infinite at step {step} of the attack; check the model's weights and "
                     "its outputs on these images"
                 )
+
+
+def _converted_weights(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The weights that autocast would convert at every call, converted once; by name.
+
+    Only those of plain layers: a subclass may compute with its weights first.
+    """
+    return {
+        f"{prefix}{'.' if prefix else ''}{name}": _converted(value, dtype)
+        for prefix, module in model.named_modules()
+        if type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+        for name, value in module.named_parameters(recurse=False)
+    }
+
+
+def _converted(weights: Tensor, dtype: torch.dtype) -> Tensor:
+    layout = torch.channels_last if weights.dim() == 4 else torch.contiguous_format
+    return weights.detach().to(dtype, memory_format=layout)
 
 
 def check_logits(logits: Tensor, n: int) -> None:
