@@ -20,8 +20,8 @@ from robustaug.hardware import Precision, resolve_precision
 BatchSize = int | Literal["auto"] | None
 # Share of the logits' spread within which a bfloat16 search and a float32 search may end on different sides. For linf,
 # over 1,000 images of an adversarially trained PreActResNet-18: standard deviation 0.001, largest 0.0103. For l1, which
-# values a step changes is a choice that a rounding error can turn: there the difference is ten times that.
-_CLOSE: dict[Norm, float] = {"linf": 0.02, "l2": 0.02, "l1": 0.2}
+# values a step changes is a choice that a rounding error can turn: there it is 0.1 on a small network.
+_CLOSE: dict[Norm, float] = {"linf": 0.02, "l2": 0.02, "l1": 0.3}
 
 
 @dataclass(frozen=True)
