@@ -185,6 +185,10 @@ def test_the_distance_of_the_evidence_counts_and_not_the_radius() -> None:
 def test_an_attack_that_always_breaks_ends_near_zero_and_one_that_never_does_at_the_limit() -> None:
     always = Planted(ThreatModel("linf", 0.1), breaks=lambda eps: eps > 0)
     assert 0 < planted(always).eps <= 0.001
+    assert len(always.log) == 8  # each halves the bracket: 2^-7 is the first below 0.01
+    far = Planted(ThreatModel("linf", 0.001), breaks=lambda eps: eps > 0.3)
+    assert 0.3 < planted(far).eps <= 0.303
+    assert len(far.log) == 10 + 7  # doubled nine times to 0.512; then 0.256 halved to less than 0.01 of 0.3
     never = Planted(ThreatModel("linf", 0.1), breaks=lambda eps: False)
     assert planted(never).eps == torch.inf
     assert [round(radii[0], 6) for radii in never.log] == [0.1, 0.2, 0.4, 0.8, 1.0]

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from robustaug import randomness
 from robustaug.attacks import ThreatModel
+from robustaug.attacks.ball import Ball
 from robustaug.attacks.square import Square
-from robustaug.attacks.square_proposals import _bumps
+from robustaug.attacks.square_proposals import L1Proposals, L2Proposals, _bumps
 from robustaug.errors import RobustAugError
 
 Samples = tuple[Tensor, Tensor]
@@ -94,6 +95,31 @@ def test_comes_at_least_as_close_to_the_optimum_of_a_linear_model_as_the_referen
     assert ours.mean() > 0.4
     assert ours.mean() > theirs.mean() - 0.04
     torch.testing.assert_close(result.distance, torch.full((20,), eps), atol=0, rtol=0.01)  # nothing of eps is lost
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("l2", 1.0), ("l1", 6.0)])
+def test_what_the_bounds_take_from_a_change_is_spent_elsewhere(norm: str, eps: float) -> None:
+    model, images, labels = linear_case()
+    images = 0.2 * images  # half of all changes would lead out of the bounds
+    result = Square(ThreatModel(norm, eps), queries=300)(model, images, labels)
+    assert result.distance.min() > 0.97 * eps
+
+
+@given(seed=st.integers(0, 10**6), size=st.floats(0, 3))
+@settings(max_examples=20, deadline=None)
+def test_l1_changes_go_to_their_bounds_the_largest_first(seed: int, size: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.rand((2, 1, 3, 3), generator=generator)
+    proposals = L1Proposals(Ball.around(images, ThreatModel("l1", 9)), images, 1.0, torch.arange(2), 1)
+    change = torch.randn((2, 9), generator=generator)
+    found = proposals._fitted(change, images.flatten(1), torch.full((2,), size))
+    for row in range(2):
+        left = size
+        for place in change[row].abs().argsort(descending=True).tolist():
+            value = float(images[row].flatten()[place])
+            step = min(left, 1 - value if change[row, place] > 0 else value)
+            left -= step
+            assert abs(float(found[row, place]) - step * float(change[row, place].sign())) < 1e-6
 
 
 class Watch(nn.Module):
@@ -243,11 +269,12 @@ def test_the_schedule_of_sizes_is_the_references(rescale: bool) -> None:
     assert blocks == [theirs.p_selection(number) for number in range(2499)]
 
 
-@pytest.mark.parametrize(("order", "decay"), [(2, 2), (1, 4)])
+@pytest.mark.parametrize("kind", [L1Proposals, L2Proposals])
 @pytest.mark.parametrize("side", [2, 3, 5, 8, 13])
-def test_the_bumps_are_those_of_the_reference(order: int, decay: int, side: int) -> None:
-    theirs = SquareAttack(None, norm=f"L{order}", eps=1, device="cpu").eta(side)
-    ours = _bumps(side, order, decay)
+def test_the_bumps_are_those_of_the_reference(kind: type[L2Proposals], side: int) -> None:
+    with torch.random.fork_rng():
+        theirs = SquareAttack(None, norm=f"L{kind.order}", eps=1, device="cpu").eta(side)
+    ours = _bumps(side, kind.order, kind.decay)
     torch.testing.assert_close(ours if torch.allclose(ours, theirs, atol=1e-6) else ours.T, theirs, atol=1e-6, rtol=0)
     assert ours.sum().abs() < 1e-5 or side % 2  # as much up as down
 
