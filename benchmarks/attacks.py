@@ -240,6 +240,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--without", nargs="*", default=[], metavar="LIBRARY", help="leave these peers out")
     parser.add_argument("--own", action="store_true", help="only this library: verdicts on many images")
     parser.add_argument("--compiled", action="store_true", help="also through torch.compile")
     parser.add_argument("--quick", action="store_true", help="one round, width 16")
@@ -261,8 +262,6 @@ def main() -> None:
         data, size = arguments.data, loaded.image_size[0]
         model, name = loaded.model.to(device).eval(), f"{loaded.model.spec.name} {arguments.checkpoint.parent.name}"
     test = load_data(data, size=size).test
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)  # so that no library is charged for gradients of the weights
     given = arguments.eps or ("0.3" if data == "mnist5k" else "8/255")
     eps = float(ThreatModel("linf", given).eps)  # type: ignore[arg-type]
     batch = test.select(torch.arange(min(arguments.batch, len(test))))
@@ -273,6 +272,7 @@ def main() -> None:
     print(f"{torch.get_num_threads()} threads, {arguments.rounds} rounds; /name: speed over that library's")
     with undisturbed(model):
         runs = ways(model, images, labels, eps, arguments.steps, arguments.compiled)
+        runs = {way: run for way, run in runs.items() if way[0] not in arguments.without}
         if arguments.own:
             runs = {way: run for way, run in runs.items() if way[0] == "robustaug"}
         rows = compare(case, model, images, labels, runs, arguments.rounds)

@@ -116,7 +116,7 @@ class AutoAttack(Attack):
     def budget(self, classes: int) -> Passes:
         """The most passes that one sample can cost a model with this many classes, every verdict included.
 
-        A call looks at up to 16 images twice more, to see whether the model's answers are logits, and repeat.
+        A call looks at up to 4 images twice more, to see whether the model's answers are logits, and repeat.
         """
         is_exact = self.precision == "float32" and not self.compiled
         parts = [_most_passes(stage, classes, is_exact) for stage in self.stages().values()]

@@ -595,7 +595,7 @@ def test_no_sample_costs_more_than_the_budget(norm: str, precision: str, network
     budget = attack.budget(classes=5)
     for result, n in rounds(attack, network):
         assert result.broken_by.amax() <= 0
-        looks = 2 * min(n, 16)
+        looks = 2 * min(n, 4)
         assert result.forward_passes <= n * budget.forward + looks
         assert result.backward_passes <= n * budget.backward
         if precision == "float32":

@@ -161,8 +161,8 @@ def test_dropping_broken_samples_between_restarts_saves_passes(network: nn.Modul
     n = len(images)
     assert result.success.all()
     assert result.backward_passes == 3 * n
-    # Two looks at 16 images (are these logits? do they repeat?), the steps, the margin, the verdict.
-    assert result.forward_passes == 2 * 16 + 3 * n + n + n
+    # Two looks at 4 images (are these logits? do they repeat?), the steps, the margin, the verdict.
+    assert result.forward_passes == 2 * 4 + 3 * n + n + n
 
 
 def test_targeted_success_is_the_target_and_not_any_mistake(network: nn.Module, samples: Samples) -> None:
