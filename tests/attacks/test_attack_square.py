@@ -230,7 +230,7 @@ def test_no_sample_of_a_randomised_model_is_dropped() -> None:
     model, images, labels = linear_case()
     counted = Counted(model, noise=100.0)
     Square(ThreatModel("linf", 0.1), queries=30)(counted, images, labels)
-    assert counted.sizes == [16, 16, *[20] * 30, 20]
+    assert counted.sizes == [4, 4, *[20] * 30, 20]
 
 
 @norms

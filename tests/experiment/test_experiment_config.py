@@ -44,7 +44,7 @@ def written(folder: Path, text: str) -> Path:
         (MINIMAL + "[training]\nsteps = 2.5", "'training.steps' = 2.5: "),
         (MINIMAL + "[training]\nflip = 'perhaps'", "'training.flip' = 'perhaps': "),
         (MINIMAL + "[training]\noptimizer = 'adamw'", "'training.optimizer' = 'adamw': .*'adam' or 'sgd'"),
-        (MINIMAL + "[threat]\nnorm = 'l1'", "'threat.norm' = 'l1': .*'linf' or 'l2'"),
+        (MINIMAL + "[threat]\nnorm = 'l7'", "'threat.norm' = 'l7': .*'linf', 'l2' or 'l1'"),
         (MINIMAL + "[threat]\neps = [1]", r"'threat.eps' = \[1\]: "),
         (MINIMAL + "[arms.mine]\nadversarial = 'all'", "'arms.mine.adversarial' = 'all': "),
         ("data = 'images'", "'data' = 'images': "),
@@ -53,7 +53,7 @@ def written(folder: Path, text: str) -> Path:
         (MINIMAL + "[style]\nheld_out = 0", "'style.held_out' = 0: "),
         # out of range
         (MINIMAL + "[training]\nsteps = 0", "training.steps is 0; it must be at least 1"),
-        (MINIMAL + "[training]\nattack_steps = 0", "steps is 0; it must be at least 1"),
+        (MINIMAL + "[training]\nattack_steps = 0", "steps is 0; it must be a whole number, at least 1"),
         (MINIMAL + "[evaluation]\nsamples = 0", "samples is 0; it must be at least 1"),
         (MINIMAL + "[evaluation]\ncurve_multiples = [1, 2]", "must ascend from 0"),
         (MINIMAL + "[threat]\neps = '-1/255'", "eps is -0.00392157; it must be 0 or larger"),
