@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from robustaug.data import read_image
 from robustaug.data.images import SUFFIXES, resize
 from robustaug.hardware import describe_hardware, describe_versions
-from robustaug.style import StyleBank, StyleTransfer
+from robustaug.style import Gatys, StyleBank
 
 CASES = {28: 32, 64: 32, 128: 8, 224: 4}  # size in px: images in the batch
 
@@ -34,7 +34,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="28 and 64 px only")
     parser.add_argument("--json", type=Path, metavar="FILE")
     arguments = parser.parse_args()
-    paintings, style, rows = StyleBank.embedded().paintings, StyleTransfer(), []
+    paintings, style, rows = StyleBank.embedded().paintings, Gatys(), []
     print(f"{'size':>6} {'images':>6} {'s/image':>8} {'style loss falls to 1/':>24} {'content loss':>13}")
     for size, count in CASES.items():
         if arguments.quick and size > 64:
@@ -45,14 +45,14 @@ def main() -> None:
         began = time.perf_counter()
         result = style.run(content, chosen)
         seconds = (time.perf_counter() - began) / len(content)
-        fall = result.first_style_loss / result.style_loss
+        fall = result.losses["first_style_loss"] / result.losses["style_loss"]
         row = {
             "case": f"{size} px",
             "library": "robustaug",
             "mode": "gatys",
             "images_per_second": 1 / seconds,
-            "style_loss": float(result.style_loss.median()),
-            "content_loss": float(result.content_loss.median()),
+            "style_loss": float(result.losses["style_loss"].median()),
+            "content_loss": float(result.losses["content_loss"].median()),
             "smallest_fall": float(fall.min()),
             "largest_fall": float(fall.max()),
         }

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from robustaug.data import load_data
     from robustaug.errors import RobustAugError
     from robustaug.models import ImageClassifier, build_model, load_checkpoint, save_checkpoint
-    from robustaug.style import StyleBank, StyleTransfer, transfer
+    from robustaug.style import Gatys, StyleBank, transfer
 
 __version__ = "0.1.0"
 
@@ -16,10 +16,10 @@ __all__ = [
     "FGSM",
     "PGD",
     "AttackResult",
+    "Gatys",
     "ImageClassifier",
     "RobustAugError",
     "StyleBank",
-    "StyleTransfer",
     "ThreatModel",
     "build_model",
     "load_checkpoint",

@@ -74,7 +74,7 @@ def stylize(
     """
     from robustaug.cli.listing import list_skipped  # noqa: PLC0415 - torch loads only when a command needs it
     from robustaug.hardware import default_device  # noqa: PLC0415
-    from robustaug.style import StyleBank, StyleTransfer, folder_items, load_encoder  # noqa: PLC0415
+    from robustaug.style import Gatys, StyleBank, folder_items, load_encoder  # noqa: PLC0415
     from robustaug.style import stylize as run_job  # noqa: PLC0415
 
     del method, engine  # one of each so far
@@ -87,7 +87,7 @@ def stylize(
         )
     items, not_images = folder_items(content_dir)
     bank = StyleBank.embedded() if styles is None else StyleBank.from_folder(styles)
-    style = StyleTransfer(encoder=load_encoder().to(default_device()), preserve_color=preserve_color)
+    style = Gatys(encoder=load_encoder().to(default_device()), color="luminance" if preserve_color else "painting")
     result = run_job(
         items, out_dir, bank, style, per_image=per_image, seed=seed, strength=strength, size=size, shard=part
     )

@@ -10,7 +10,7 @@ from robustaug.experiment.config import StyleSection
 from robustaug.files import sha256
 from robustaug.hardware import default_device
 from robustaug.style.bank import Painting, StyleBank
-from robustaug.style.gatys import StyleTransfer
+from robustaug.style.gatys import Gatys
 from robustaug.style.job import items_of, stylize
 from robustaug.style.vgg import load_encoder
 
@@ -59,7 +59,9 @@ def make_variants(
         )
     chosen = originals.select(stratified_choice(originals.labels, count, seed).sort().values)
     per_image = min(max(1, count // len(originals)), len(bank))
-    style = StyleTransfer(encoder=load_encoder().to(default_device()), preserve_color=settings.preserve_color)
+    style = Gatys(
+        encoder=load_encoder().to(default_device()), color="luminance" if settings.preserve_color else "painting"
+    )
     result = stylize(items_of(chosen), folder, bank, style, per_image=per_image, seed=seed, strength=settings.strength)
     if result.skipped:
         first = result.skipped[0]

@@ -3,14 +3,17 @@
 Works alone on any images: ``transfer(content, painting)`` for a batch in memory, ``stylize`` for a folder.
 """
 
-from robustaug.style.bank import Painting, StyleBank
+from robustaug.style.bank import Blend, Painting, StyleBank
 from robustaug.style.folder import folder_items
-from robustaug.style.gatys import StyleTransfer, TargetCache, TransferResult, transfer
+from robustaug.style.gatys import Gatys, transfer
 from robustaug.style.job import Item, JobResult, items_of, stylize
+from robustaug.style.method import StyleTransfer, TargetCache, TransferResult
 from robustaug.style.settings import StyleSettings, settings_for
 from robustaug.style.vgg import VGGEncoder, load_encoder
 
 __all__ = [
+    "Blend",
+    "Gatys",
     "Item",
     "JobResult",
     "Painting",

@@ -1,5 +1,6 @@
 """A bank of paintings: the embedded ones or a folder's, split into training and held-out."""
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -44,6 +45,44 @@ class Painting:
             raise RobustAugError(f"a painting has shape (3, H, W) and 16 px a side or more, got {tuple(image.shape)}")
         image = to_uint8(image).cpu().contiguous()
         return cls(name, sha256(repr(tuple(image.shape)).encode() + image.numpy().tobytes()), image)
+
+
+@dataclass(frozen=True, eq=False)
+class Blend:
+    """Paintings whose styles mix in one image.
+
+    Attributes:
+        paintings: at least one, all different.
+        weights: share of each, above 0, brought to a sum of 1.
+
+    Raises:
+        RobustAugError: no paintings, one of them twice, or weights that do not match them.
+    """
+
+    paintings: tuple[Painting, ...]
+    weights: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not self.paintings or len(self.paintings) != len(self.weights):
+            raise RobustAugError(f"a blend has {len(self.paintings)} paintings and {len(self.weights)} weights")
+        if len({painting.sha256 for painting in self.paintings}) < len(self.paintings):
+            raise RobustAugError("a blend holds the same painting twice; give it a larger weight instead")
+        if not all(math.isfinite(weight) and weight > 0 for weight in self.weights):
+            raise RobustAugError(f"the weights of a blend are {self.weights}; all must be above 0")
+        total = math.fsum(self.weights)
+        object.__setattr__(self, "weights", tuple(weight / total for weight in self.weights))
+
+    @classmethod
+    def of(cls, style: "Painting | Blend | Tensor") -> "Blend":
+        """A blend of one, from a painting or a tensor; a blend as it is."""
+        if isinstance(style, Blend):
+            return style
+        return cls((style if isinstance(style, Painting) else Painting.from_tensor(style),), (1.0,))
+
+    @property
+    def name(self) -> str:
+        """The paintings' names, joined."""
+        return "+".join(painting.name for painting in self.paintings)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ from robustaug.data.imageset import ImageSet, Skipped
 from robustaug.data.jobs import JobFolder, output_stems
 from robustaug.errors import RobustAugError
 from robustaug.files import sha256
-from robustaug.hardware import resolve_precision
 from robustaug.progress import progress_bar
 from robustaug.style.bank import Painting, StyleBank
-from robustaug.style.gatys import StyleTransfer, TargetCache
-from robustaug.style.settings import SETTINGS
+from robustaug.style.gatys import Gatys
+from robustaug.style.method import StyleTransfer, TargetCache
 
 _MOST_WAITING = 64  # loaded images that wait for others of their size; no result depends on it
 
@@ -99,7 +98,7 @@ def stylize(
     Raises:
         RobustAugError: bad arguments, a folder of another job or with foreign files, or one that cannot be written to.
     """
-    style = style or StyleTransfer()
+    style = style or Gatys()
     _check(items, per_image, bank, strength, shard)
     variants = _plan(items, bank, per_image, seed)
     folder = JobFolder(Path(out_dir), _describe(items, bank, style, per_image, seed, strength, size), shard)
@@ -155,19 +154,14 @@ def _describe(
     size: int | None,
 ) -> dict[str, Any]:
     """What makes a job the same job: everything that its files depend on, but for the images' bytes (see the rows)."""
-    settings: Any = asdict(style.settings) if style.settings else [[size, asdict(each)] for size, each in SETTINGS]
     return {
-        "method": "gatys",
+        **style.describe(),
         "per_image": per_image,
         "strength": strength,
         "size": size,
         "seed": seed,
-        "preserve_color": style.preserve_color,
-        "precision": str(resolve_precision(style.precision, style.device)).removeprefix("torch."),
-        "encoder": style.encoder.fingerprint,
         "paintings": {painting.name: painting.sha256 for painting in bank.paintings},
         "content": sha256("\n".join(sorted(item.key for item in items)).encode()),
-        "settings": settings,
     }
 
 
@@ -202,10 +196,8 @@ def _make(
     """Stylise images of one size; yields manifest rows and uint8 images."""
     content = torch.stack([image for _, image in batch]).to(style.device).float() / 255
     result = style.run(content, [variant.painting for variant, _ in batch], strength=strength, cache=cache)
-    losses = torch.stack([result.content_loss, result.style_loss, result.first_style_loss], 1).tolist()
-    for (variant, _), image, (content_loss, style_loss, first_style_loss) in zip(
-        batch, to_uint8(result.images).cpu(), losses, strict=True
-    ):
+    losses = {name: values.tolist() for name, values in result.losses.items()}
+    for row, ((variant, _), image) in enumerate(zip(batch, to_uint8(result.images).cpu(), strict=True)):
         yield (
             {
                 "path": variant.path,
@@ -213,16 +205,14 @@ def _make(
                 "source_sha256": variant.item.sha256,
                 "label": variant.item.label,
                 "kind": "stylised",
-                "method": "gatys",
+                "method": style.name,
                 "style": variant.painting.name,
                 "style_sha256": variant.painting.sha256,
                 "strength": strength,
-                "preserve_color": style.preserve_color,
+                "color": style.color,
                 "seed": seed,
                 "size": list(image.shape[1:]),
-                "content_loss": float(f"{content_loss:.5g}"),
-                "style_loss": float(f"{style_loss:.5g}"),
-                "first_style_loss": float(f"{first_style_loss:.5g}"),
+                **{name: float(f"{values[row]:.5g}") for name, values in losses.items()},
             },
             image,
         )

@@ -49,7 +49,7 @@ def tiny(source: Path, **changes: Any) -> ExperimentConfig:
 def quick_style(patch: pytest.MonkeyPatch) -> None:
     """Two steps of style transfer on two layers."""
     patch.setattr("robustaug.style.gatys.settings_for", lambda height, width: STYLE)
-    patch.setattr("robustaug.style.job.SETTINGS", ((1024, STYLE),))
+    patch.setattr("robustaug.style.gatys.SETTINGS", ((1024, STYLE),))
 
 
 def quiet() -> Console:

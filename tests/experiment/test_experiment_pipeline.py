@@ -118,7 +118,7 @@ def test_resume_of_a_finished_run_does_nothing_again(
 ) -> None:
     for name in ("train", "evaluate_arm"):
         monkeypatch.setattr(f"robustaug.experiment.pipeline.{name}", lambda *a, **k: pytest.fail("done again"))
-    monkeypatch.setattr("robustaug.style.gatys.StyleTransfer.run", lambda *a, **k: pytest.fail("stylised again"))
+    monkeypatch.setattr("robustaug.style.gatys.Gatys.run", lambda *a, **k: pytest.fail("stylised again"))
     outcome = run_experiment(tiny(squares), copy_of_finished, resume=True, console=quiet())
     assert outcome.report == copy_of_finished / "report.html"
     assert numbers(copy_of_finished) == numbers(finished)

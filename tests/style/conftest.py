@@ -4,7 +4,7 @@ import pytest
 import torch
 from style_cases import TINY
 
-from robustaug.style import Painting, StyleSettings, StyleTransfer, VGGEncoder, load_encoder
+from robustaug.style import Gatys, Painting, StyleSettings, VGGEncoder, load_encoder
 
 
 @pytest.fixture(scope="session")
@@ -13,15 +13,15 @@ def encoder() -> VGGEncoder:
 
 
 @pytest.fixture(scope="session")
-def tiny(encoder: VGGEncoder) -> StyleTransfer:
+def tiny(encoder: VGGEncoder) -> Gatys:
     """Two steps on two layers: all the job's logic needs."""
-    return StyleTransfer(encoder=encoder, settings=TINY, precision="float32")
+    return Gatys(encoder=encoder, settings=TINY, precision="float32")
 
 
 @pytest.fixture(scope="session")
-def quick(encoder: VGGEncoder) -> StyleTransfer:
+def quick(encoder: VGGEncoder) -> Gatys:
     settings = StyleSettings(32, 40, "conv2_1", ("conv1_1", "conv2_1"), 0.05, 0.0, 12, 0.06)
-    return StyleTransfer(encoder=encoder, settings=settings, precision="float32")
+    return Gatys(encoder=encoder, settings=settings, precision="float32")
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ def test_a_run_and_a_second_one(content: Path, tmp_path: Path) -> None:
     rows = read_jsonl(tmp_path / "out" / "manifest.jsonl")
     assert len(rows) == 6
     assert all(
-        (row["strength"], row["seed"], row["size"], row["preserve_color"]) == (0.7, 3, [20, 20], True) for row in rows
+        (row["strength"], row["seed"], row["size"], row["color"]) == (0.7, 3, [20, 20], "luminance") for row in rows
     )
     assert len(read_json(tmp_path / "out" / "job.json")["paintings"]) == 12
     assert run(*arguments).stdout == f"Nothing to do: all 6 variants are in {tmp_path / 'out'}.\n"

@@ -19,7 +19,7 @@ from robustaug.data.imageset import ImageSet
 from robustaug.data.variants import load_variants
 from robustaug.errors import RobustAugError
 from robustaug.files import read_jsonl, sha256
-from robustaug.style import Item, Painting, StyleBank, StyleTransfer, folder_items, items_of, job, stylize
+from robustaug.style import Gatys, Item, Painting, StyleBank, folder_items, items_of, job, stylize
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +40,7 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-def test_files_and_manifest(content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer) -> None:
+def test_files_and_manifest(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     items, _ = folder_items(content)
     result = stylize(items, tmp_path / "out", bank, tiny, per_image=2, seed=5, strength=0.8)
     assert (result.written, result.already_done, result.skipped) == (12, 0, ())
@@ -64,7 +64,7 @@ def test_files_and_manifest(content: Path, tmp_path: Path, bank: StyleBank, tiny
         assert 0 < row["style_loss"] < row["first_style_loss"]
 
 
-def test_the_composite_data_set_reads_what_the_job_writes(tmp_path: Path, bank: StyleBank, tiny: StyleTransfer) -> None:
+def test_the_composite_data_set_reads_what_the_job_writes(tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     images = (photos(4, 16, 16) * 255).to(torch.uint8)
     keys = tuple(f"digits/{number:05d}" for number in range(4))
     originals = ImageSet(images, torch.tensor([0, 1, 1, 0]), keys, ("a", "b", "c", "d"), ("nought", "one"))
@@ -81,7 +81,7 @@ def test_the_composite_data_set_reads_what_the_job_writes(tmp_path: Path, bank: 
 
 
 def test_order_batches_and_shards_give_the_same_files(
-    content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer
+    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys
 ) -> None:
     items, _ = folder_items(content)
     stylize(items, tmp_path / "whole", bank, tiny)
@@ -103,7 +103,7 @@ import torch
 torch.set_num_threads(1)
 import robustaug.style.job as job
 from robustaug.data import images
-from robustaug.style import Painting, StyleBank, StyleSettings, StyleTransfer, folder_items
+from robustaug.style import Painting, StyleBank, StyleSettings, Gatys, folder_items
 
 content, out, paintings = map(Path, sys.argv[1:4])
 save, saved = images.Image.Image.save, []
@@ -113,14 +113,12 @@ def save_or_die(self, path, *args, **options):
     if len(saved) == 5:
         os.kill(os.getpid(), signal.SIGKILL)  # the fifth file lies there under its temporary name
 images.Image.Image.save = save_or_die
-style = StyleTransfer(settings=StyleSettings(**eval(sys.argv[4])), precision="float32", batch_size=2)
+style = Gatys(settings=StyleSettings(**eval(sys.argv[4])), precision="float32", batch_size=2)
 job.stylize(folder_items(content)[0], out, StyleBank.from_folder(paintings), style, per_image=2)
 """
 
 
-def test_a_killed_job_resumes_to_the_same_tree(
-    content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer
-) -> None:
+def test_a_killed_job_resumes_to_the_same_tree(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     for painting in bank.paintings:
         write_png(tmp_path / "paintings" / f"{painting.name}.png", painting.image)
     same_bank = StyleBank.from_folder(tmp_path / "paintings")
@@ -143,7 +141,7 @@ def test_a_killed_job_resumes_to_the_same_tree(
 
 
 def test_two_interruptions_after_a_torn_line(
-    content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer, monkeypatch: pytest.MonkeyPatch
+    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items, _ = folder_items(content)
     out, part = tmp_path / "out", tmp_path / "out" / "manifest.part.jsonl"
@@ -166,7 +164,7 @@ def test_two_interruptions_after_a_torn_line(
     assert tree(out) == tree(tmp_path / "whole")
 
 
-def test_a_second_run_does_nothing(content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer) -> None:
+def test_a_second_run_does_nothing(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     items, _ = folder_items(content)
     out = tmp_path / "out"
     stylize(items, out, bank, tiny)
@@ -177,7 +175,7 @@ def test_a_second_run_does_nothing(content: Path, tmp_path: Path, bank: StyleBan
 
 
 def test_changed_sources_and_lost_files_are_made_again(
-    content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer
+    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys
 ) -> None:
     out = tmp_path / "out"
     stylize(folder_items(content)[0], out, bank, tiny)
@@ -195,7 +193,7 @@ def test_changed_sources_and_lost_files_are_made_again(
 
 
 def test_unusable_images_are_listed_and_the_rest_goes_on(
-    content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer
+    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys
 ) -> None:
     whole = (content / "class0" / "0.png").read_bytes()
     (content / "class0" / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -226,7 +224,7 @@ def test_unusable_images_are_listed_and_the_rest_goes_on(
 
 
 def test_images_of_ever_new_sizes_do_not_pile_up(
-    tmp_path: Path, bank: StyleBank, tiny: StyleTransfer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job, "_MOST_WAITING", 2)
     out, held = tmp_path / "out", list[int]()
@@ -242,7 +240,7 @@ def test_images_of_ever_new_sizes_do_not_pile_up(
     assert max(held) == 3  # two that wait, and the new one
 
 
-def test_size_cuts_squares(content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer) -> None:
+def test_size_cuts_squares(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     items, _ = folder_items(content)
     stylize(items[:3], tmp_path / "out", bank, tiny, size=24)
     assert [row["size"] for row in read_jsonl(tmp_path / "out" / "manifest.jsonl")] == [[24, 24]] * 3
@@ -250,9 +248,7 @@ def test_size_cuts_squares(content: Path, tmp_path: Path, bank: StyleBank, tiny:
         stylize(items[:3], tmp_path / "out", bank, tiny)
 
 
-def test_another_job_or_foreign_files_are_refused(
-    content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer
-) -> None:
+def test_another_job_or_foreign_files_are_refused(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     items, _ = folder_items(content)
     out = tmp_path / "out"
     stylize(items, out, bank, tiny)
@@ -262,7 +258,7 @@ def test_another_job_or_foreign_files_are_refused(
         ((items, out, bank, other), "settings"),
         ((items[:-1], out, bank, tiny), "content"),
         ((items, out, StyleBank(bank.paintings[:1]), tiny), "paintings"),
-        ((items, out, bank, dataclasses.replace(tiny, preserve_color=True)), "preserve_color"),
+        ((items, out, bank, dataclasses.replace(tiny, color="luminance")), "color"),
     ):
         with pytest.raises(RobustAugError, match=rf"holds another job \(its {name} differ\); choose another output"):
             stylize(*arguments)
@@ -277,7 +273,7 @@ def test_another_job_or_foreign_files_are_refused(
 
 
 def test_a_full_disk_leaves_nothing_half_written(
-    content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer, monkeypatch: pytest.MonkeyPatch
+    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     items, _ = folder_items(content)
     out = tmp_path / "out"
@@ -301,7 +297,7 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert tree(out) == tree(tmp_path / "whole")
 
 
-def test_bad_arguments(content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer) -> None:
+def test_bad_arguments(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     items, _ = folder_items(content)
     (tmp_path / "file").write_text("")
     for out, options, message in (
@@ -326,7 +322,7 @@ def test_bad_arguments(content: Path, tmp_path: Path, bank: StyleBank, tiny: Sty
         folder_items(tmp_path / "empty")
 
 
-def test_names_that_would_collide(tmp_path: Path, bank: StyleBank, tiny: StyleTransfer) -> None:
+def test_names_that_would_collide(tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     image = torch.zeros(3, 16, 16, dtype=torch.uint8)
     items = [Item(key, "", "h", lambda: image) for key in ("a.jpg", "a.png", "b.png")]
     stylize(items, tmp_path / "out", StyleBank(bank.paintings[:1]), tiny)
@@ -349,9 +345,7 @@ def test_labels_of_a_folder_tree(tmp_path: Path) -> None:
     }
 
 
-def test_job_file_names_everything_that_matters(
-    content: Path, tmp_path: Path, bank: StyleBank, tiny: StyleTransfer
-) -> None:
+def test_job_file_names_everything_that_matters(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     stylize(folder_items(content)[0], tmp_path / "out", bank, tiny)
     described = json.loads((tmp_path / "out" / "job.json").read_text())
     assert described["paintings"] == {painting.name: painting.sha256 for painting in bank.paintings}
