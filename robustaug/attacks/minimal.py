@@ -10,7 +10,7 @@ from robustaug.attacks.attack import Attack, BatchSize
 from robustaug.attacks.ball import Ball
 from robustaug.attacks.goal import Goal
 from robustaug.attacks.oracle import Oracle
-from robustaug.attacks.threat import Norm, ThreatModel, parse_number
+from robustaug.attacks.threat import ThreatModel, parse_number
 from robustaug.errors import RobustAugError
 
 _SMALLEST_GUESS = 1 / 256  # share of the diagonal to begin with where the attack's own eps is 0
@@ -140,6 +140,4 @@ def _limit(threat: ThreatModel, images: Tensor, eps_max: float | str | None) -> 
         eps_max = parse_number(eps_max, "eps_max")
         replace(threat, eps=eps_max).eps_for(images)  # refuses what is out of range
         return eps_max
-    width, size = threat.bounds[1] - threat.bounds[0], images[0].numel() if len(images) else 1
-    diagonals: dict[Norm, float] = {"linf": width, "l2": width * size**0.5, "l1": width * size}
-    return diagonals[threat.norm]
+    return threat.largest_distance(images[0].numel() if len(images) else 1)

@@ -63,7 +63,7 @@ class Oracle:
     def __post_init__(self) -> None:
         self._search_model: Callable[[Tensor], Tensor] = self.model
         if self.compiled:
-            self._search_model = torch.compile(self.model)
+            self._search_model = torch.compile(self.model, dynamic=True)
         elif self.dtype != torch.float32 and not isinstance(self.model, torch.jit.ScriptModule):
             weights = _converted_weights(self.model, self.dtype)
             self._search_model = lambda images: torch.func.functional_call(self.model, weights, (images,))

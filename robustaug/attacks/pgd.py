@@ -96,24 +96,23 @@ class PGD(GradientAttack):
         if drops:
             result, standing = images.clone(), torch.arange(len(images), device=images.device)
         for step in range(self.steps):
-            looks = drops and is_time_to_look(step)
-            # One step breaks most samples of an undefended model: a forward pass shows it before a gradient is spent.
-            seen = None if looks and step == 1 else oracle.gradient(images, self._loss(goal))
-            gradient = None if seen is None else seen.gradient
-            if looks:
-                logits = oracle.search_logits(images) if seen is None else seen.logits
-                broken = is_surely_met(logits, goal, oracle)
+            seen = oracle.gradient(images, self._loss(goal))
+            gradient = seen.gradient
+            if drops and is_time_to_look(step):
+                broken = is_surely_met(seen.logits, goal, oracle)
                 result[standing[broken]] = images[broken]
                 kept = (~broken).nonzero().squeeze(1)
                 if len(kept) == 0:
                     return result
                 if len(kept) < len(images):
-                    standing, images, step_size = standing[kept], images[kept], step_size[kept]
+                    standing, images, gradient, step_size = (
+                        standing[kept],
+                        images[kept],
+                        gradient[kept],
+                        step_size[kept],
+                    )
                     ball, goal = ball[kept], goal[kept]
                     velocity = None if velocity is None else velocity[kept]
-                    gradient = None if gradient is None else gradient[kept]
-            if gradient is None:
-                gradient = oracle.gradient(images, self._loss(goal)).gradient
             velocity = self._accumulated(velocity, gradient)
             images = ball.project(images + step_size * ball.direction(images, velocity))
         if drops:
