@@ -1,6 +1,6 @@
 """AutoAttack of this library beside its authors' code (pyautoattack): robust accuracy after each stage, and time.
 
-    python benchmarks/autoattack.py CHECKPOINT DATA [--samples 500] [--folds 5] [--float32] [--json FILE]
+    python benchmarks/autoattack.py CHECKPOINT DATA [--samples 1000] [--folds 5] [--float32] [--json FILE]
 
 The samples, the first of the test part, are cut into folds; on each fold both libraries run alone, one after the other,
 with the same model, batch, threads and budget. The ratio is the median of the folds' ratios, accuracies are over all
@@ -128,7 +128,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT")
     parser.add_argument("data", metavar="DATA")
-    parser.add_argument("--samples", type=int, default=500)
+    parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--float32", action="store_true", help="also this library in float32 throughout")
     parser.add_argument("--compiled", action="store_true", help="also this library through torch.compile")
