@@ -56,7 +56,7 @@ class Gatys(StyleTransfer):
         return (height, width) if min(height, width) >= working_size else scaled(height, width, working_size)
 
     def _transfer(
-        self, work: Tensor, shape: tuple[int, int], blends: Sequence[Blend], strength: float, cache: TargetCache
+        self, work: Tensor, shape: tuple[int, int], blends: Sequence[Blend], strength: Tensor, cache: TargetCache
     ) -> tuple[Tensor, dict[str, Tensor]]:
         settings, dtype = self._settings(*shape), resolve_precision(self.precision, work.device)
 
@@ -69,8 +69,8 @@ class Gatys(StyleTransfer):
             goal = of_content[settings.content_layer].float()
             targets = [self._mixed(blend, settings, work.device, cache) for blend in blends]
             style = {layer: torch.stack([target[layer] for target in targets]) for layer in settings.style_layers}
-            if strength < 1:
-                style = {layer: torch.lerp(gram(of_content[layer]), value, strength) for layer, value in style.items()}
+            share = strength[:, None, None]
+            style = {layer: torch.lerp(gram(of_content[layer]), value, share) for layer, value in style.items()}
 
         def losses(images: Tensor) -> tuple[Tensor, Tensor]:
             found = features(images)

@@ -106,18 +106,19 @@ class StyleTransfer(ABC):
             content: (N, 3, H, W) float in [0, 1], 16 to 1024 pixels a side.
             styles: one for all images or one for each: a painting, a blend of several, or a tensor (3, h, w) in
                 [0, 1], kept as 8 bits.
-            strength: 0 returns the content exactly, 1 takes the whole style.
+            strength: 0 returns the content exactly, 1 takes the whole style; one for all images, or (N,).
             cache: style targets of earlier calls, kept by the caller.
 
         Raises:
             RobustAugError: content outside its shape, size or range, styles that do not match it, strength outside
                 [0, 1].
         """
-        _check(content, strength)
+        _check(content)
+        strengths = _as_strengths(strength, content)
         blends = as_blends(styles, len(content))
         height, width = content.shape[-2:]
         chunk, size = self.images_at_once(height, width), self._working_size(height, width)
-        if strength == 0 or len(content) == 0:
+        if not strengths.any():
             return TransferResult(content.clone(), dict.fromkeys(self.loss_names, content.new_zeros(len(content))))
         cache = TargetCache() if cache is None else cache
         parts = []
@@ -128,10 +129,12 @@ class StyleTransfer(ABC):
             work = resize_to(rows[index], size)
             if self.color == "luminance":
                 work = to_grey(work)
-            images, losses = self._transfer(work, (height, width), [blends[start + i] for i in index], strength, cache)
+            given = [blends[start + i] for i in index], strengths[start : start + chunk][index]
+            images, losses = self._transfer(work, (height, width), *given, cache)
             images = resize_to(images[: len(rows)], (height, width))
             if self.color == "luminance":
                 images = with_colours_of(rows, images)
+            images = torch.where(given[1][: len(rows), None, None, None] > 0, images, rows)
             parts.append(TransferResult(images, {name: value[: len(rows)] for name, value in losses.items()}))
         joined = {name: torch.cat([part.losses[name] for part in parts]) for name in self.loss_names}
         return TransferResult(torch.cat([part.images for part in parts]), joined)
@@ -156,9 +159,12 @@ class StyleTransfer(ABC):
 
     @abstractmethod
     def _transfer(
-        self, work: Tensor, shape: tuple[int, int], blends: Sequence[Blend], strength: float, cache: TargetCache
+        self, work: Tensor, shape: tuple[int, int], blends: Sequence[Blend], strength: Tensor, cache: TargetCache
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Stylise one chunk at the working size of images of a shape: images like ``work`` in [0, 1], and losses."""
+        """Stylise one chunk, enlarged to the working size from a shape: images like ``work`` in [0, 1], and losses.
+
+        Blends and strengths, (N,) on the images' device, are one for each.
+        """
 
     def _picture(self, painting: Painting, shorter: int, device: torch.device) -> Tensor:
         """A painting as (1, 3, h, w) float in [0, 1] with the given shorter side, grey if only luminance counts."""
@@ -194,10 +200,17 @@ def resize_to(images: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
 
 
-def _check(content: Tensor, strength: float) -> None:
+def _as_strengths(strength: float | Tensor, content: Tensor) -> Tensor:
+    given = torch.as_tensor(strength, dtype=torch.float32, device=content.device)
+    if given.ndim and given.shape != content.shape[:1]:
+        raise RobustAugError(f"strength has shape {tuple(given.shape)} for {len(content)} images; give one for each")
+    if not ((given >= 0) & (given <= 1)).all():  # NaN fails as well
+        raise RobustAugError(f"strength {strength} is outside [0, 1]; 0 keeps the content, 1 takes the whole style")
+    return given.expand(len(content))
+
+
+def _check(content: Tensor) -> None:
     if content.ndim != 4 or content.shape[1] != 3:
         raise RobustAugError(f"content must be images of shape (N, 3, H, W), not {tuple(content.shape)}")
     if not content.is_floating_point() or (len(content) and not (content.amin() >= 0 and content.amax() <= 1)):
         raise RobustAugError("content must be float images with values in [0, 1]; divide 8-bit images by 255")
-    if not 0 <= strength <= 1:
-        raise RobustAugError(f"strength {strength} is outside [0, 1]; 0 keeps the content, 1 takes the whole style")
