@@ -1,7 +1,7 @@
 """What every style transfer method is: settings only, called with images and the paintings to take after."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, get_args
 
@@ -34,11 +34,29 @@ class TransferResult:
     losses: Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass
 class TargetCache:
-    """What a method computes from a painting, kept by the caller; results are the same with and without it."""
+    """What a method computes from a painting, kept by the caller; results are the same with and without it.
 
+    Attributes:
+        limit: bytes that all targets together may take; beyond it the least recently used go.
+        targets: in the order of their last use.
+    """
+
+    limit: int = 2**28
     targets: dict[tuple[object, ...], dict[str, Tensor]] = field(default_factory=dict)
+    _bytes: int = field(default=0, init=False, repr=False)
+
+    def get(self, key: tuple[object, ...], make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """The targets under a key, made now if they are not there."""
+        found = self.targets.pop(key, None)
+        if found is None:
+            found = make()
+            self._bytes += _bytes_of(found)
+        self.targets[key] = found
+        while self._bytes > self.limit and len(self.targets) > 1:
+            self._bytes -= _bytes_of(self.targets.pop(next(iter(self.targets))))
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -198,6 +216,10 @@ def resize_to(images: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(images.shape[-2:]) == tuple(size):
         return images
     return F.interpolate(images, size, mode="bicubic", antialias=True).clamp(0, 1)
+
+
+def _bytes_of(targets: Mapping[str, Tensor]) -> int:
+    return sum(target.numel() * target.element_size() for target in targets.values())
 
 
 def _as_strengths(strength: float | Tensor, content: Tensor) -> Tensor:
