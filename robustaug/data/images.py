@@ -80,9 +80,16 @@ def write_png(path: Path, image: Tensor) -> None:
     """
     if image.ndim != 3 or image.shape[0] != 3:
         raise RobustAugError(f"cannot write {path}: an image has shape (3, H, W), got {tuple(image.shape)}")
+    content = encode_png(image)
     with writing(Path(path)) as temporary:
-        pixels = to_uint8(image).permute(1, 2, 0).contiguous().cpu().numpy()
-        Image.fromarray(pixels).save(temporary, format="PNG")
+        temporary.write_bytes(content)
+
+
+def encode_png(image: Tensor) -> bytes:
+    """What ``write_png`` writes."""
+    content = io.BytesIO()
+    Image.fromarray(to_uint8(image).permute(1, 2, 0).contiguous().cpu().numpy()).save(content, format="PNG")
+    return content.getvalue()
 
 
 def to_uint8(images: Tensor) -> Tensor:

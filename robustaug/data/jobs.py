@@ -1,85 +1,143 @@
 """A folder that one job fills with images and a manifest: resumable, and never two jobs in one.
 
-``job.json`` says whose folder it is. Each image is written first and then named in a growing manifest; when all are
-there the manifest, sorted by path, takes its place. So a job that was killed and called again ends with the same tree
-as one that was not.
+``job.json`` says whose folder it is. The lines of images are gathered in a growing manifest; when all are there the
+manifest, sorted by path, takes its place. So a job that was killed and called again ends with the same tree as one that
+was not.
 """
 
+import heapq
+import itertools
 import json
+import re
+import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from robustaug.data.images import SUFFIXES
-from robustaug.errors import RobustAugError
-from robustaug.files import append_jsonl, output_folder, read_json, read_jsonl, write_json, write_jsonl
+from torch import Tensor
 
-JOB, MANIFEST = "job.json", "manifest.jsonl"
+from robustaug.data.images import SUFFIXES, encode_png
+from robustaug.data.rows import Row, RowsOnDisk, read_rows
+from robustaug.errors import RobustAugError
+from robustaug.files import output_folder, read_json, write_json, write_jsonl, writing
+
+JOB, MANIFEST, DROPPED = "job.json", "manifest.jsonl", "dropped.jsonl"
+_LIST = re.compile(r"(manifest|dropped)(-\d+-of-\d+)?(\.part)?\.jsonl")
 
 
 class JobFolder:
-    """The output folder of a job, or of one shard of it.
+    """The output folder of a job, or of one shard of it; threads may share it.
 
     Args:
         path: New or empty, or of this same job.
         job: Everything that the job's files depend on, JSON values.
         shard: (index, count), index from 0. Several shards may fill one folder at once; the last to finish joins their
             manifests.
+        closing: Names of files that the caller makes at the end out of all others; they go when anything changes.
+        overwrite: Where another job was here before, delete its files: what its manifests name, and nothing else. None:
+            the caller does not offer that.
 
     Raises:
         RobustAugError: the folder holds other files or another job, or cannot be written to.
     """
 
-    def __init__(self, path: Path, job: Mapping[str, Any], shard: tuple[int, int] = (0, 1)) -> None:
-        self.path, self.shard = path, shard
-        self._final, self._part = path / f"{self._name(*shard)}.jsonl", path / f"{self._name(*shard)}.part.jsonl"
-        self._rows: dict[str, dict[str, Any]] = {}
-        self._complete = False  # whether the job was done before it began
-        self._claim(json.loads(json.dumps(job)))  # as it reads back: tuples are lists
+    def __init__(
+        self,
+        path: Path,
+        job: Row,
+        shard: tuple[int, int] = (0, 1),
+        *,
+        closing: Sequence[str] = (),
+        overwrite: bool | None = None,
+    ) -> None:
+        self.path, self.shard, self._closing = path, shard, closing
+        self._part = self._list("manifest", shard, ".part")
+        self._began = time.time()
+        self._lock = threading.Lock()
+        self._kept: set[str] = set()
+        self._has_changed = False
+        self._claim(json.loads(json.dumps(job)), overwrite)  # as it reads back: tuples are lists
+        self._rows = RowsOnDisk(self._lists())
 
     def resume(self, sources: Mapping[str, str]) -> set[str]:
-        """Find what is done.
+        """The paths of those that :meth:`has` finds; ``sources`` maps each path to the SHA-256 of its source."""
+        return {path for path, digest in sources.items() if self.has(path, digest)}
 
-        Args:
-            sources: Path of each image that this shard makes, to the SHA-256 of its source.
+    def has(self, path: str, source_sha256: str) -> bool:
+        """Whether a file is there, or was dropped, with a manifest row and from the same source; it then stays."""
+        with self._lock:
+            row = self._rows.get(path)
+            if row is None or row.get("source_sha256") != source_sha256:
+                return False
+            if row.get("kind") != "dropped" and not (self.path / path).is_file():
+                return False
+            self._kept.add(path)
+            return True
 
-        Returns:
-            The paths that are there, with a manifest row and from the same source.
+    def add(self, row: Row) -> None:
+        """Name a file at ``row["path"]``, or one of kind ``dropped`` that does not exist, in the manifest."""
+        with self._lock:
+            self._change()
+            self._rows.append(self._part, row)
+            self._kept.add(row["path"])
+
+    def write(self, row: Row, image: Tensor | bytes) -> None:
+        """Write an image, or the bytes of an image file, to ``row["path"]``.
+
+        Its line comes first, so that no file is ever without one; a line without its file counts as nothing.
         """
-        found = {row.get("path"): row for path in sorted(self.path.glob("manifest*.jsonl")) for row in read_jsonl(path)}
-        for path, digest in sources.items():
-            row = found.get(path)
-            if row and row.get("source_sha256") == digest and (self.path / path).is_file():
-                self._rows[path] = row
-        self._complete = len(self._rows) == len(sources) and self._final.exists()
-        if not self._complete:
-            write_jsonl(self._part, self._rows.values())  # a torn last line goes, so that lines can be appended
-        return set(self._rows)
+        self.remove(row["path"])  # else it would stand beside the line of another source for a moment
+        self.add(row)
+        with writing(self.path / row["path"]) as temporary:
+            temporary.write_bytes(image if isinstance(image, bytes) else encode_png(image))
 
-    def add(self, row: dict[str, Any]) -> None:
-        """Name a file, already written at ``row["path"]``, in the manifest."""
-        append_jsonl(self._part, row)
-        self._rows[row["path"]] = row
+    def drop(self, row: Row) -> None:
+        """Say in ``dropped.jsonl`` why there is no file at ``row["path"]``."""
+        self.remove(row["path"])
+        self.add({**row, "kind": "dropped"})
 
-    def finish(self) -> list[dict[str, Any]]:
-        """Put the sorted manifest in place of the growing one; returns this shard's rows."""
-        rows = [self._rows[path] for path in sorted(self._rows)]
-        if self._complete:
-            return rows
-        write_jsonl(self._final, rows)
-        self._part.unlink(missing_ok=True)
-        count = self.shard[1]
-        shards = [self.path / f"{self._name(index, count)}.jsonl" for index in range(count)]
-        if count > 1 and all(path.exists() for path in shards):
-            joined = {row["path"]: row for path in shards for row in read_jsonl(path)}
-            write_jsonl(self.path / MANIFEST, [joined[path] for path in sorted(joined)])
-        if (self.path / MANIFEST).exists():
-            for left_by_a_kill in self.path.rglob(".tmp-*"):
-                left_by_a_kill.unlink(missing_ok=True)
-        return rows
+    def remove(self, path: str) -> None:
+        """Take away what an earlier call left at a path, if anything."""
+        with self._lock:
+            if path in self._rows:
+                self._change()
+                _delete(self.path / path)
 
-    def _claim(self, job: dict[str, Any]) -> None:
+    def finish(self) -> bool:
+        """Put the sorted manifest in place of the growing one; says whether the job is done in all its shards."""
+        manifest, dropped = self._list("manifest", self.shard), self._list("dropped", self.shard)
+        is_same = manifest.exists() and self._rows.count(manifest) + self._rows.count(dropped) == len(self._kept)
+        if self._has_changed or self._part.exists() or not is_same:
+            self._change()
+            for path in (dropped, manifest):  # the manifest last: it says that all is there
+                _put(path, (self._rows[name] for name in sorted(self._kept)))
+            _delete(self._part)
+        shards = [(index, self.shard[1]) for index in range(self.shard[1])]
+        if not all(self._list("manifest", shard).exists() for shard in shards):
+            return False
+        if len(shards) > 1 and (self._has_changed or not (self.path / MANIFEST).exists()):
+            for kind, joined in (("dropped", DROPPED), ("manifest", MANIFEST)):
+                lists = [read_rows(self._list(kind, shard)) for shard in shards]
+                _put(self.path / joined, heapq.merge(*lists, key=lambda row: str(row["path"])))
+        for left_by_a_kill in self.path.rglob(".tmp-*"):
+            if _is_older(left_by_a_kill, self._began):  # than this run: another shard may be writing
+                _delete(left_by_a_kill)
+        return True
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of the finished manifest, in the order of their paths."""
+        return read_rows(self.path / MANIFEST)
+
+    def _change(self) -> None:
+        if not self._has_changed:
+            self._has_changed = True
+            for name in self._closing:
+                _delete(self.path / name)
+
+    def _claim(self, job: dict[str, Any], overwrite: bool | None) -> None:
         output_folder(self.path)
         description = self.path / JOB
         if not description.exists():
@@ -88,16 +146,65 @@ class JobFolder:
             write_json(description, job)
             return
         found = read_json(description)
-        if found != job:
-            names = [name for name in job if not isinstance(found, dict) or found.get(name) != job[name]]
-            raise RobustAugError(
-                f"{self.path} holds another job (its {', '.join(names) or 'parameters'} differ); "
-                "choose another output folder, or delete this one"
-            )
+        if found == job:
+            return
+        if overwrite and isinstance(found, dict) and "content" in found:  # else it is no job of this program
+            self._clear()
+            write_json(description, job)
+            return
+        names = [name for name in job if not isinstance(found, dict) or found.get(name) != job[name]]
+        raise RobustAugError(
+            f"{self.path} holds another job (its {', '.join(names) or 'parameters'} differ); choose another output "
+            f"folder, or delete this one{'' if overwrite is None else ' with --overwrite'}"
+        )
 
-    @staticmethod
-    def _name(index: int, count: int) -> str:
-        return "manifest" if count == 1 else f"manifest-{index + 1}-of-{count}"
+    def _clear(self) -> None:
+        """Delete the files of the job that was here, its lists last, so that a kill leaves none without a line."""
+        lists, folders, inside = self._lists(), set[Path](), self.path.resolve()
+        for row in (row for path in lists for row in read_rows(path)):
+            path = self.path / str(row.get("path"))
+            if path.is_file() and path.resolve().is_relative_to(inside):
+                _delete(path)
+                folders.update(folder for folder in path.parents if self.path in folder.parents)
+        for folder in sorted(folders, reverse=True):  # the inner ones first
+            with suppress(OSError):  # it holds other files
+                folder.rmdir()
+        for path in (*(self.path / name for name in self._closing), *lists):
+            _delete(path)
+
+    def _lists(self) -> list[Path]:
+        """All manifests, finished and growing ones: the newest rows last."""
+        found = [path for path in self.path.iterdir() if _LIST.fullmatch(path.name)]
+        return sorted(found, key=lambda path: (".part." in path.name, "-of-" in path.name, path.name))
+
+    def _list(self, kind: str, shard: tuple[int, int], suffix: str = "") -> Path:
+        index, count = shard
+        return self.path / f"{kind}{'' if count == 1 else f'-{index + 1}-of-{count}'}{suffix}.jsonl"
+
+
+def _put(path: Path, rows: Iterable[Row]) -> None:
+    """Write a manifest, or the list of the dropped, which is there only if it has a line."""
+    is_of_dropped = path.name.startswith("dropped")
+    chosen = (row for row in rows if (row.get("kind") == "dropped") == is_of_dropped)
+    first = next(chosen, None)
+    if first is None and is_of_dropped:
+        _delete(path)
+    else:
+        write_jsonl(path, () if first is None else itertools.chain((first,), chosen))
+
+
+def _delete(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise RobustAugError(f"cannot delete {path}: {error.strerror or error}; choose another folder") from error
+
+
+def _is_older(path: Path, moment: float) -> bool:
+    try:
+        return path.stat().st_mtime < moment
+    except OSError:
+        return False  # gone meanwhile
 
 
 def output_stems(keys: Sequence[str], labels: Iterable[str]) -> list[PurePosixPath]:
@@ -117,12 +224,11 @@ def output_stems(keys: Sequence[str], labels: Iterable[str]) -> list[PurePosixPa
         path = PurePosixPath(key)
         folder = path.parent if label in ("", *path.parent.parts) else PurePosixPath(label)
         stems.append(folder / (path.stem if path.suffix.lower() in SUFFIXES else path.name))
-    taken = Counter(stems)
-    unique = [
-        stem if taken[stem] == 1 else stem.with_name(PurePosixPath(key).name)
-        for stem, key in zip(stems, keys, strict=True)
-    ]
-    for stem, uses in Counter(unique).items():
+    whole = [stem.with_name(PurePosixPath(key).name) for stem, key in zip(stems, keys, strict=True)]
+    for _ in range(2):  # a.jpg, a.png: their whole names; and a.jpg.png then needs its own as well
+        taken = Counter(stems)
+        stems = [stem if taken[stem] == 1 else name for stem, name in zip(stems, whole, strict=True)]
+    for stem, uses in Counter(stems).items():
         if uses > 1:
             raise RobustAugError(f"two images would both become {stem}; rename one of them")
-    return unique
+    return stems

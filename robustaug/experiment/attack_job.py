@@ -75,7 +75,8 @@ def attack_images(
                     folder.add(rows[-1])
             progress(len(index))
     if folder is not None:
-        rows = folder.finish()
+        folder.finish()
+        rows = list(folder.rows())
     return AttackOutcome(
         clean=_share(row["prediction_before"] == row["label"] for row in rows),
         robust=_share(not row["success"] for row in rows),

@@ -11,7 +11,7 @@ from robustaug.files import sha256
 from robustaug.hardware import default_device
 from robustaug.style.bank import Painting, StyleBank
 from robustaug.style.gatys import Gatys
-from robustaug.style.job import items_of, stylize
+from robustaug.style.job import JobSettings, items_of, stylize
 from robustaug.style.vgg import load_encoder
 
 SMALLEST_SIDE = 16
@@ -62,7 +62,8 @@ def make_variants(
     style = Gatys(
         encoder=load_encoder().to(default_device()), color="luminance" if settings.preserve_color else "painting"
     )
-    result = stylize(items_of(chosen), folder, bank, style, per_image=per_image, seed=seed, strength=settings.strength)
+    job = JobSettings(per_image=per_image, seed=seed, strength=settings.strength)
+    result = stylize(items_of(chosen), folder, bank, style, job)
     if result.skipped:
         first = result.skipped[0]
         raise RobustAugError(

@@ -2,24 +2,21 @@
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
+import threading
 from pathlib import Path
 
 import pytest
 import torch
-from PIL import Image
+from job_cases import small_content, tree
 from style_cases import photos, with_settings
 
-from robustaug.data import jobs
 from robustaug.data.images import read_image, write_png
 from robustaug.data.imageset import ImageSet
 from robustaug.data.variants import load_variants
 from robustaug.errors import RobustAugError
 from robustaug.files import read_jsonl, sha256
-from robustaug.style import Gatys, Item, Painting, StyleBank, folder_items, items_of, job, stylize
+from robustaug.style import Gatys, Painting, StyleBank, folder_items
+from robustaug.style.job import Item, JobSettings, items_of, stylize
 
 
 @pytest.fixture(scope="session")
@@ -29,26 +26,19 @@ def bank(stripes: Painting, dots: Painting) -> StyleBank:
 
 @pytest.fixture
 def content(tmp_path: Path) -> Path:
-    """Three sizes of images in two classes."""
-    folder = tmp_path / "content"
-    for number, size in enumerate([(16, 16), (20, 16), (16, 16), (17, 17), (16, 16), (20, 16)]):
-        write_png(folder / f"class{number % 2}" / f"{number}.png", photos(1, *size, seed=number)[0])
-    return folder
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return small_content(tmp_path / "content")
 
 
 def test_files_and_manifest(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     items, _ = folder_items(content)
-    result = stylize(items, tmp_path / "out", bank, tiny, per_image=2, seed=5, strength=0.8)
+    result = stylize(items, tmp_path / "out", bank, tiny, JobSettings(per_image=2, seed=5, strength=0.8))
     assert (result.written, result.already_done, result.skipped) == (12, 0, ())
     rows = read_jsonl(tmp_path / "out" / "manifest.jsonl")
     assert [row["path"] for row in rows] == sorted(
         f"class{number % 2}/{number}__{painting.name}.png" for number in range(6) for painting in bank.paintings
     )
-    assert set(tree(tmp_path / "out")) == {row["path"] for row in rows} | {"manifest.jsonl", "job.json"}
+    closing = {"manifest.jsonl", "job.json", "contact_sheet.png"}
+    assert set(tree(tmp_path / "out")) == {row["path"] for row in rows} | closing
     paintings = {painting.name: painting for painting in bank.paintings}
     for row in rows:
         source = content / row["source"]
@@ -96,74 +86,6 @@ def test_order_batches_and_shards_give_the_same_files(
     assert stylize(items, tmp_path / "shards", bank, tiny).already_done == 6
 
 
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(1)
-import robustaug.style.job as job
-from robustaug.data import images
-from robustaug.style import Painting, StyleBank, StyleSettings, Gatys, folder_items
-
-content, out, paintings = map(Path, sys.argv[1:4])
-save, saved = images.Image.Image.save, []
-def save_or_die(self, path, *args, **options):
-    saved.append(path)
-    save(self, path, *args, **options)
-    if len(saved) == 5:
-        os.kill(os.getpid(), signal.SIGKILL)  # the fifth file lies there under its temporary name
-images.Image.Image.save = save_or_die
-style = Gatys(settings=StyleSettings(**eval(sys.argv[4])), precision="float32", batch_size=2)
-job.stylize(folder_items(content)[0], out, StyleBank.from_folder(paintings), style, per_image=2)
-"""
-
-
-def test_a_killed_job_resumes_to_the_same_tree(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
-    for painting in bank.paintings:
-        write_png(tmp_path / "paintings" / f"{painting.name}.png", painting.image)
-    same_bank = StyleBank.from_folder(tmp_path / "paintings")
-    out = tmp_path / "out"
-    assert tiny.settings is not None
-    arguments = [content, out, tmp_path / "paintings", dataclasses.asdict(tiny.settings)]
-    child = subprocess.run([sys.executable, "-c", KILLED, *map(str, arguments)], check=False, env=dict(os.environ))
-    assert child.returncode == -signal.SIGKILL
-    part = out / "manifest.part.jsonl"
-    assert len(read_jsonl(part)) == 4
-    assert not (out / "manifest.jsonl").exists()
-    assert any(path.name.startswith(".tmp-") for path in out.rglob("*"))
-    part.write_bytes(part.read_bytes()[:-20])  # and the last line was torn
-
-    items, _ = folder_items(content)
-    result = stylize(items, out, same_bank, tiny, per_image=2)
-    assert (result.written, result.already_done) == (9, 3)
-    stylize(items, tmp_path / "whole", same_bank, tiny, per_image=2)
-    assert tree(out) == tree(tmp_path / "whole")
-
-
-def test_two_interruptions_after_a_torn_line(
-    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    items, _ = folder_items(content)
-    out, part = tmp_path / "out", tmp_path / "out" / "manifest.part.jsonl"
-    append = jobs.append_jsonl
-
-    def append_and_stop(path: Path, row: dict[str, object]) -> None:
-        append(path, row)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(jobs, "append_jsonl", append_and_stop)
-    for is_torn in (True, False, False):
-        with pytest.raises(KeyboardInterrupt):
-            stylize(items, out, bank, tiny)
-        if is_torn:
-            part.write_bytes(part.read_bytes()[:-30])
-    assert len(read_jsonl(part)) == 2
-    monkeypatch.undo()
-    stylize(items, out, bank, tiny)
-    stylize(items, tmp_path / "whole", bank, tiny)
-    assert tree(out) == tree(tmp_path / "whole")
-
-
 def test_a_second_run_does_nothing(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     items, _ = folder_items(content)
     out = tmp_path / "out"
@@ -187,62 +109,36 @@ def test_changed_sources_and_lost_files_are_made_again(
     write_png(content / "class0" / "0.png", photos(1, 16, 16, seed=99)[0])
     assert stylize(folder_items(content)[0], out, bank, tiny).written == 1
     changed = [path for path, value in tree(out).items() if value != whole[path]]
-    assert [path for path in changed if path.endswith(".png")] == [
-        f"class0/0__{bank.choose(0, 'class0/0.png')[0].name}.png"
-    ]
+    made = f"class0/0__{bank.choose(0, 'class0/0.png')[0].name}.png"
+    assert changed == [made, "contact_sheet.png", "manifest.jsonl"]  # all three tell of the new image
+    (content / "class0" / "0.png").write_bytes(b"broken")
+    assert stylize(folder_items(content)[0], out, bank, tiny).skipped
+    assert set(tree(out)) == set(whole) - {made}  # nothing is left of an image that cannot be used any more
+    assert made not in [row["path"] for row in read_jsonl(out / "manifest.jsonl")]
 
 
-def test_unusable_images_are_listed_and_the_rest_goes_on(
-    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys
-) -> None:
-    whole = (content / "class0" / "0.png").read_bytes()
-    (content / "class0" / "cut.png").write_bytes(whole[: len(whole) // 2])
-    (content / "class0" / "text.jpg").write_text("no image")
-    (content / "class0" / "empty.png").write_bytes(b"")
-    (content / "class1" / "notes.md").write_text("no image either")
-    (content / ".hidden.png").write_text("in silence")
-    Image.new("RGB", (1, 1)).save(content / "class1" / "dot.png")
-    Image.new("RGB", (2000, 20)).save(content / "class1" / "long.png")
-    items, not_images = folder_items(content)
-    assert [(item.path, item.reason) for item in not_images] == [("class1/notes.md", "not an image file (.md)")]
-    defaults = dataclasses.replace(tiny, settings=None)
-    small = [item for item in items if item.key.startswith("class1/") or "0.png" not in item.key]
-    bad = [item for item in small if Path(item.key).stem in ("cut", "text", "empty", "dot", "long")]
-    result = stylize([*bad, *items[:1]], tmp_path / "out", bank, defaults)
-    assert result.written == 1
-    reasons = {item.path: item.reason for item in result.skipped}
-    assert sorted(reasons) == [
-        "class0/cut.png",
-        "class0/empty.png",
-        "class0/text.jpg",
-        "class1/dot.png",
-        "class1/long.png",
-    ]
-    assert "2000x20 px is too large" in reasons["class1/long.png"]
-    assert "1x1 px is too small" in reasons["class1/dot.png"]
-    assert len(read_jsonl(tmp_path / "out" / "manifest.jsonl")) == 1
-
-
-def test_images_of_ever_new_sizes_do_not_pile_up(
-    tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(job, "_MOST_WAITING", 2)
-    out, held = tmp_path / "out", list[int]()
+def test_what_is_read_ahead_and_waits_has_a_bound(tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
+    """Every image has a size of its own, so that no batch ever fills."""
+    out, lock, most = tmp_path / "out", threading.Lock(), [0, 0]
+    style = dataclasses.replace(tiny, batch_size=2)
 
     def item(number: int) -> Item:
-        def load() -> torch.Tensor:
-            held.append(len(held) + 1 - len(list(out.rglob("*.png"))))  # loaded and not yet written
+        def read() -> torch.Tensor:
+            with lock:
+                most[0] += 1
+                most[1] = max(most[1], most[0] - len(list(out.rglob("*.png"))))  # read and not yet written
             return (photos(1, 16, 16 + number, seed=number)[0] * 255).byte()
 
-        return Item(f"{number}.png", "", sha256(b"%d" % number), load)
+        return Item(f"{number:02}.png", "", read, sha256(b"%d" % number))
 
-    assert stylize([item(number) for number in range(7)], out, bank, tiny).written == 7
-    assert max(held) == 3  # two that wait, and the new one
+    assert stylize([item(number) for number in range(60)], out, bank, style).written == 60
+    assert most[0] == 60 + 12  # once more for the contact sheet
+    assert most[1] <= 30, most  # 4 read ahead, 4 that wait, 8 threads and what they hold; never all
 
 
 def test_size_cuts_squares(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     items, _ = folder_items(content)
-    stylize(items[:3], tmp_path / "out", bank, tiny, size=24)
+    stylize(items[:3], tmp_path / "out", bank, tiny, JobSettings(size=24))
     assert [row["size"] for row in read_jsonl(tmp_path / "out" / "manifest.jsonl")] == [[24, 24]] * 3
     with pytest.raises(RobustAugError, match=r"holds another job \(its size differ"):
         stylize(items[:3], tmp_path / "out", bank, tiny)
@@ -262,8 +158,8 @@ def test_another_job_or_foreign_files_are_refused(content: Path, tmp_path: Path,
     ):
         with pytest.raises(RobustAugError, match=rf"holds another job \(its {name} differ\); choose another output"):
             stylize(*arguments)
-    with pytest.raises(RobustAugError, match=r"its per_image, strength, seed differ"):
-        stylize(items, out, bank, tiny, per_image=2, strength=0.5, seed=1)
+    with pytest.raises(RobustAugError, match=r"its per_image, seed, strength differ"):
+        stylize(items, out, bank, tiny, JobSettings(per_image=2, strength=0.5, seed=1))
     assert tree(out) == before
     with pytest.raises(RobustAugError, match=r"holds other files and no job\.json"):
         stylize(items, content, bank, tiny)
@@ -272,44 +168,27 @@ def test_another_job_or_foreign_files_are_refused(content: Path, tmp_path: Path,
         stylize(items, out, bank, tiny)
 
 
-def test_a_full_disk_leaves_nothing_half_written(
-    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    items, _ = folder_items(content)
-    out = tmp_path / "out"
-    save = Image.Image.save
-    saved: list[object] = []
-
-    def save_until_full(self: Image.Image, path: Path, **options: object) -> None:
-        saved.append(path)
-        if len(saved) > 2:
-            path.write_bytes(b"half")
-            raise OSError(28, "No space left on device")
-        save(self, path, **options)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Image.Image, "save", save_until_full)
-    with pytest.raises(RobustAugError, match=r"cannot write .*: No space left on device; free space"):
-        stylize(items, out, bank, tiny)
-    assert len([path for path in tree(out) if path.endswith(".png")]) == 2
-    monkeypatch.undo()
-    assert stylize(items, out, bank, tiny).already_done == 2
-    stylize(items, tmp_path / "whole", bank, tiny)
-    assert tree(out) == tree(tmp_path / "whole")
-
-
 def test_bad_arguments(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     items, _ = folder_items(content)
     (tmp_path / "file").write_text("")
     for out, options, message in (
         ("out", {"per_image": 3}, "cannot make 3 variants an image from 2 paintings; take 1 to 2"),
         ("out", {"per_image": 0}, "cannot make 0 variants"),
+        ("out", {"per_image": 2, "blend": 2}, "cannot make 2 variants an image with 2 paintings each from 2 .* 1 to 1"),
+        ("out", {"blend": 0}, "cannot make 1 variants"),
         ("out", {"strength": 1.1}, "strength 1.1 is outside"),
-        ("out", {"shard": (4, 4)}, "shard 5 of 4 does not exist"),
+        ("out", {"strength": (0.5, 0.2)}, "strength 0.5 to 0.2 is outside"),
+        ("out", {"size": 15}, "size 15 is outside 16 to 1024 px"),
+        ("out", {"longest": 1025}, "size 1025 is outside 16 to 1024 px"),
+        ("out", {"longest": 20, "size": 20}, "not both"),
+        ("out", {"style_scale": (0.0, 0.5)}, r"style_scale \(0.0, 0.5\) is outside \(0, 1\]"),
         ("file", {}, "cannot write to .*file: File exists"),
         ("file/below", {}, "cannot write to .*below: Not a directory"),
     ):
         with pytest.raises(RobustAugError, match=message):
-            stylize(items, tmp_path / out, bank, tiny, **options)  # type: ignore[arg-type]
+            stylize(items, tmp_path / out, bank, tiny, JobSettings(**options))  # type: ignore[arg-type]
+    with pytest.raises(RobustAugError, match="shard 5 of 4 does not exist"):
+        stylize(items, tmp_path / "out", bank, tiny, shard=(4, 4))
     assert not (tmp_path / "out").exists()
     with pytest.raises(RobustAugError, match="there are no images to stylise"):
         stylize([], tmp_path / "out", bank, tiny)
@@ -324,10 +203,15 @@ def test_bad_arguments(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gat
 
 def test_names_that_would_collide(tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
     image = torch.zeros(3, 16, 16, dtype=torch.uint8)
-    items = [Item(key, "", "h", lambda: image) for key in ("a.jpg", "a.png", "b.png")]
+    items = [Item(key, "", lambda: image) for key in ("a.jpg", "a.png", "a.jpg.png", "b.png")]
     stylize(items, tmp_path / "out", StyleBank(bank.paintings[:1]), tiny)
     rows = {row["source"]: row["path"] for row in read_jsonl(tmp_path / "out" / "manifest.jsonl")}
-    assert rows == {"a.jpg": "a.jpg__dots.png", "a.png": "a.png__dots.png", "b.png": "b__dots.png"}
+    assert rows == {
+        "a.jpg": "a.jpg__dots.png",
+        "a.png": "a.png__dots.png",
+        "a.jpg.png": "a.jpg.png__dots.png",
+        "b.png": "b__dots.png",
+    }
     with pytest.raises(RobustAugError, match=r"two images would both become a\.jpg; rename"):
         stylize([items[0], items[0]], tmp_path / "other", StyleBank(bank.paintings[:1]), tiny)
 
