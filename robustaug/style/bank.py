@@ -1,9 +1,13 @@
-"""A bank of paintings: the embedded ones or a folder's, split into training and held-out."""
+"""A bank of styles: the embedded paintings, a folder's, textures, or the data set's own images.
+
+Any of them splits into training and held-out styles.
+"""
 
 import math
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -11,11 +15,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustaug.data.images import SUFFIXES, decode_image, to_uint8
+from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
 from robustaug.files import sha256
 from robustaug.randomness import permutation
+from robustaug.style.textures import textures
 
+# Of a picture that somebody chose as a style: a smaller one shows no strokes once it is enlarged.
 MIN_SIDE = 64
+# Of the data set's own images and of tensors, as of content: both are then enlarged for the encoder, and the style's
+# detail is no coarser than the content's.
+MIN_OWN_SIDE = 16
 # Larger pictures are reduced when read: no setting looks at a painting more closely, and a bank stays in memory.
 MAX_SHORTER_SIDE = 512
 
@@ -28,11 +38,15 @@ class Painting:
         name: short, unique within a bank, usable in a file name.
         sha256: of the file's bytes (or of the array's, for a tensor).
         image: uint8 (3, H, W), RGB.
+        keys: of the images of a data set that this is, in a bank of the data set's own; empty for all others.
+        labels: their class names.
     """
 
     name: str
     sha256: str
     image: Tensor
+    keys: frozenset[str] = frozenset()
+    labels: frozenset[str] = frozenset()
 
     @classmethod
     def from_tensor(cls, image: Tensor, name: str = "painting") -> "Painting":
@@ -41,8 +55,10 @@ class Painting:
         Raises:
             RobustAugError: another shape or range, or fewer than 16 pixels a side.
         """
-        if image.ndim != 3 or image.shape[0] != 3 or min(image.shape[1:]) < 16:
-            raise RobustAugError(f"a painting has shape (3, H, W) and 16 px a side or more, got {tuple(image.shape)}")
+        if image.ndim != 3 or image.shape[0] != 3 or min(image.shape[1:]) < MIN_OWN_SIDE:
+            raise RobustAugError(
+                f"a painting has shape (3, H, W) and {MIN_OWN_SIDE} px a side or more, got {tuple(image.shape)}"
+            )
         image = to_uint8(image).cpu().contiguous()
         return cls(name, sha256(repr(tuple(image.shape)).encode() + image.numpy().tobytes()), image)
 
@@ -87,13 +103,18 @@ class Blend:
 
 @dataclass(frozen=True, eq=False)
 class StyleBank:
-    """Paintings in the order of their names.
+    """Paintings, in an order that decides what :meth:`choose` gives: that of their names or files.
+
+    Attributes:
+        paintings: at least one.
+        other_class: whether a sample never gets a painting of its own class: for the data set's own images.
 
     Raises:
         RobustAugError: no paintings, or two of one name or one content (one could then be held out and yet trained on).
     """
 
     paintings: tuple[Painting, ...]
+    other_class: bool = False
 
     def __post_init__(self) -> None:
         if not self.paintings:
@@ -123,16 +144,62 @@ class StyleBank:
             RobustAugError: no such folder, no pictures in it, or one that cannot be read or is below 64 px a side.
         """
         folder = Path(folder)
-        if not folder.is_dir():
-            raise RobustAugError(f"there is no folder of paintings {folder}; name one with pictures in it")
         try:
-            found = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.name[0] != ".")
-            contents = [path.read_bytes() for path in found]
+            if not folder.is_dir():
+                what = "a file, no folder of paintings, is" if folder.exists() else "there is no folder of paintings"
+                raise RobustAugError(f"{what} {folder}; name one with pictures in it")
+            found = [path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES]
+            paintings = tuple(_read(path) for path in found if path.name[0] != "." and not path.is_dir())
         except OSError as error:
             raise RobustAugError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
-        if not found:
+        if not paintings:
             raise RobustAugError(f"the folder of paintings {folder} holds no pictures; put some in or name another")
-        return cls(tuple(_read(path, content) for path, content in zip(found, contents, strict=True)))
+        return cls(paintings)
+
+    @classmethod
+    def textures(cls, count: int = 24, seed: int = 0) -> "StyleBank":
+        """Generated textures (see :mod:`robustaug.style.textures`); of one seed, fewer are the first of more.
+
+        Raises:
+            RobustAugError: ``count`` is below 1.
+        """
+        return cls(tuple(Painting.from_tensor(image, name) for name, image in textures(count, seed)))
+
+    @classmethod
+    def from_images(cls, images: ImageSet, *, other_class: bool = False) -> "StyleBank":
+        """The data set's own images as styles: no image gets itself, nor a copy of itself under another name.
+
+        Args:
+            images: 16 px a side or more; the order does not matter. Identical images become one painting.
+            other_class: give an image only such as no image of its own class is.
+
+        Raises:
+            RobustAugError: no images, smaller ones, or ``other_class`` with all images in one class.
+        """
+        if len(images) and min(images.images.shape[2:]) < MIN_OWN_SIDE:
+            height, width = images.images.shape[2:]
+            raise RobustAugError(
+                f"{height}x{width} px is too small for a style; load the images at {MIN_OWN_SIDE} px or more"
+            )
+        same: dict[str, list[int]] = {}
+        for row in sorted(range(len(images)), key=images.keys.__getitem__):
+            same.setdefault(sha256(images.images[row].numpy().tobytes()), []).append(row)
+        names = [images.class_names[label] for label in images.labels.tolist()]
+        if other_class and len(set(names)) < 2:
+            raise RobustAugError("styles of another class need images of two classes or more; leave other_class out")
+        slugs = [slug(images.keys[rows[0]]) for rows in same.values()]
+        shared = Counter(slugs)
+        paintings = [
+            Painting(
+                name if shared[name] == 1 else f"{name[:63]}_{digest[:16]}",
+                images.sha256[rows[0]],
+                images.images[rows[0]].clone(),  # a view would drag the whole set along when it is pickled
+                frozenset(images.keys[row] for row in rows),
+                frozenset(names[row] for row in rows),
+            )
+            for name, (digest, rows) in zip(slugs, same.items(), strict=True)
+        ]
+        return cls(tuple(paintings), other_class)
 
     def split(self, held_out: int = 4, seed: int = 0) -> tuple["StyleBank", "StyleBank"]:
         """Two banks without a common painting: one to train with, one of ``held_out`` paintings to test with.
@@ -160,23 +227,45 @@ class StyleBank:
             )
         return self._select(remaining)
 
-    def choose(self, seed: int, key: str, count: int = 1) -> tuple[Painting, ...]:
-        """``count`` different paintings for a sample; they depend on seed, key and bank alone, and fewer are a prefix.
+    def choose(self, seed: int, key: str, count: int = 1, *, label: str | None = None) -> tuple[Painting, ...]:
+        """``count`` different paintings for a sample; they depend on its key and label, the seed and the bank alone.
+
+        Fewer are a prefix. Among the data set's own images, the sample itself is left out, and with ``other_class`` all
+        of its class.
+
+        Args:
+            seed: of the choice.
+            key: of the sample.
+            count: how many.
+            label: the sample's class name; needed with ``other_class`` alone.
 
         Raises:
-            RobustAugError: ``count`` is not between 1 and the number of paintings.
+            RobustAugError: fewer paintings than ``count`` are left, or ``other_class`` without a label.
         """
+        if self.other_class and label is None:
+            raise RobustAugError(f"a style of another class needs the class of {key}; give its label")
         if not 1 <= count <= len(self):
             raise RobustAugError(
                 f"cannot take {count} different paintings of {len(self)}; take 1 to {len(self)}, or add paintings"
             )
-        return tuple(self.paintings[index] for index in permutation(len(self), seed, key, "style")[:count].tolist())
+        chosen: list[Painting] = []
+        for index in permutation(len(self), seed, key, "style").tolist():
+            painting = self.paintings[index]
+            if key in painting.keys or (self.other_class and label in painting.labels):
+                continue
+            chosen.append(painting)
+            if len(chosen) == count:
+                return tuple(chosen)
+        raise RobustAugError(
+            f"{key} can take after {len(chosen)} of the {len(self)} images in the bank, not {count}; take fewer"
+        )
 
     def _select(self, indices: Sequence[int]) -> "StyleBank":
-        return StyleBank(tuple(self.paintings[index] for index in indices))
+        return replace(self, paintings=tuple(self.paintings[index] for index in indices))
 
 
-def _read(path: Path, content: bytes) -> Painting:
+def _read(path: Path) -> Painting:
+    content = path.read_bytes()
     try:
         image = decode_image(content, min_side=MIN_SIDE)
     except RobustAugError as error:

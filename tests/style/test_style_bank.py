@@ -76,7 +76,12 @@ def test_bad_banks(tmp_path: Path) -> None:
         StyleBank.from_folder(tmp_path / "none")
     with pytest.raises(RobustAugError, match="holds no pictures"):
         StyleBank.from_folder(tmp_path)
+    (tmp_path / "folder.png").mkdir()
+    with pytest.raises(RobustAugError, match="holds no pictures"):
+        StyleBank.from_folder(tmp_path)
     write_png(tmp_path / "a.png", torch.zeros(3, 64, 63, dtype=torch.uint8))
+    with pytest.raises(RobustAugError, match=r"a file, no folder of paintings, is .*a.png"):
+        StyleBank.from_folder(tmp_path / "a.png")
     with pytest.raises(RobustAugError, match=r"cannot use the painting .*a.png: .*64 px a side"):
         StyleBank.from_folder(tmp_path)
     (tmp_path / "a.png").write_text("no picture")
@@ -98,3 +103,21 @@ def test_bad_banks(tmp_path: Path) -> None:
         SMALL.choose(0, "key", 13)
     with pytest.raises(RobustAugError, match="at least one painting"):
         StyleBank(())
+
+
+@pytest.mark.parametrize("place", ["is_dir", "iterdir", "read_bytes"])
+def test_what_the_system_forbids_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    write_png(tmp_path / "a.png", torch.zeros(3, 64, 64, dtype=torch.uint8))
+
+    def forbidden(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, place, forbidden)
+    with pytest.raises(RobustAugError, match=rf"^cannot read {tmp_path}.*: Permission denied$"):
+        StyleBank.from_folder(tmp_path)
+
+
+def test_a_broken_link_is_named(tmp_path: Path) -> None:
+    (tmp_path / "lost.png").symlink_to(tmp_path / "nowhere.png")
+    with pytest.raises(RobustAugError, match=r"cannot read .*lost.png: No such file"):
+        StyleBank.from_folder(tmp_path)
