@@ -88,16 +88,9 @@ def measure_preservation(
         RobustAugError: a classifier of other images or no better than guessing, a share outside (0, 1], an image that
             cannot be stylised, a folder of something else.
     """
-    if not 0 < share <= 1:
-        raise RobustAugError(f"the share of labels to keep is {share:g}; it must lie above 0 and be at most 1")
-    checkpoint.check_images(images.images, images.class_names)
-    model, chance = checkpoint.model.to(default_device()), 1 / len(images.class_names)
-    kept = {0.0: accuracy_interval(_logits(model, images.images).argmax(1) == images.labels)}
-    if kept[0.0].low <= chance:
-        raise RobustAugError(
-            f"{checkpoint.path} has {percent(kept[0.0].value)}% of {len(images)} unchanged images right, guessing has "
-            f"{percent(chance)}%: too little to judge by; give a better classifier or more samples"
-        )
+    check_share(share)
+    kept = {0.0: kept_unchanged(checkpoint, images)}
+    model = checkpoint.model.to(default_device())
     for strength in sorted(set(strengths) - {0.0}):
         place = folder / f"{strength:g}"
         result = stylize(items_of(images), place, bank, style, JobSettings(seed=seed, strength=strength))
@@ -106,7 +99,30 @@ def measure_preservation(
             raise RobustAugError(f"{len(result.skipped)} images cannot be stylised: {first.path}: {first.reason}")
         variants = load_variants(place, images)
         kept[strength] = accuracy_interval(_logits(model, variants.images).argmax(1) == variants.labels)
-    return Preservation(kept, share, chance)
+    return Preservation(kept, share, 1 / len(images.class_names))
+
+
+def check_share(share: float) -> None:
+    """Refuse a share of labels to keep outside (0, 1]."""
+    if not 0 < share <= 1:
+        raise RobustAugError(f"the share of labels to keep is {share:g}; it must lie above 0 and be at most 1")
+
+
+def kept_unchanged(checkpoint: Checkpoint, images: ImageSet) -> Accuracy:
+    """The share of images that a classifier gets right as they are.
+
+    Raises:
+        RobustAugError: a classifier of other images, or no better than guessing.
+    """
+    checkpoint.check_images(images.images, images.class_names)
+    model, chance = checkpoint.model.to(default_device()), 1 / len(images.class_names)
+    kept = accuracy_interval(_logits(model, images.images).argmax(1) == images.labels)
+    if kept.low <= chance:
+        raise RobustAugError(
+            f"{checkpoint.path} has {percent(kept.value)}% of {len(images)} unchanged images right, guessing has "
+            f"{percent(chance)}%: too little to judge by; give a better classifier or more samples"
+        )
+    return kept
 
 
 def judge(checkpoint: Checkpoint) -> Judge:

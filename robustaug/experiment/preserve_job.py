@@ -4,12 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from robustaug.data import CompositeDataset, DataSplits, Mix, Skipped, load_data
+from robustaug.data import CompositeDataset, DataSplits, ImageSet, Mix, Skipped, load_data
 from robustaug.data.jobs import JobFolder
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.checks import Check, pixel_hashes
 from robustaug.evaluation.harness import stratified_choice
-from robustaug.experiment.preservation import Preservation, draw_preservation, measure_preservation
+from robustaug.experiment.preservation import (
+    Preservation,
+    check_share,
+    draw_preservation,
+    kept_unchanged,
+    measure_preservation,
+)
 from robustaug.experiment.subject import check_subject, load_subject
 from robustaug.files import sha256, write_json
 from robustaug.hardware import default_device
@@ -70,25 +76,27 @@ def preserve(
     """
     if samples < 1:
         raise RobustAugError(f"{samples} samples leave nothing to measure; take at least 1")
+    check_share(share)
     if checkpoint is not None and size is not None:
         raise RobustAugError(f"the size of the images is that of {checkpoint}; give a size or a checkpoint, not both")
     job: dict[str, Any] = {"job": "preserve", "source": Path(source).name, "samples": samples, "seed": seed}
     if checkpoint is not None:
         classifier = load_checkpoint(checkpoint)
         images, skipped, part = load_subject(classifier, source, root=root)
+        images = _drawn(images, samples, seed)
+        kept_unchanged(classifier, images)  # a bad judge is refused before the folder is claimed
         JobFolder(out, job | {"checkpoint": sha256(checkpoint.read_bytes()), "part": part})
     else:
         data = load_data(source, root=root, size=size, seed=seed)
-        images, skipped, part = data.test, data.skipped, "test"
+        images, skipped, part = _drawn(data.test, samples, seed), data.skipped, "test"
         JobFolder(out, job | {"data": data.fingerprint, "size": data.image_size[0]})
         classifier = train_classifier(data, out / "classifier", TRAINING, seed=seed)
-    chosen = images.select(stratified_choice(images.labels, samples, seed).sort().values)
-    preservation = measure_preservation(classifier, chosen, bank, style, out / "variants", share=share, seed=seed)
+    preservation = measure_preservation(classifier, images, bank, style, out / "variants", share=share, seed=seed)
     content = preservation.to_dict() | {
         "data": Path(source).name,
         "part": part,
-        "images": len(chosen),
-        "size": list(chosen.images.shape[2:]),
+        "images": len(images),
+        "size": list(images.images.shape[2:]),
         "checkpoint_sha256": sha256(classifier.path.read_bytes()),
         "style": style.describe(),
         "paintings": {painting.name: painting.sha256 for painting in bank.paintings},
@@ -96,7 +104,11 @@ def preserve(
     }
     write_json(out / "preservation.json", content)
     draw_preservation(preservation, out / "preservation.svg")
-    return PreserveOutcome(preservation, len(chosen), part, check_subject(classifier, chosen), skipped)
+    return PreserveOutcome(preservation, len(images), part, check_subject(classifier, images), skipped)
+
+
+def _drawn(images: ImageSet, samples: int, seed: int) -> ImageSet:
+    return images.select(stratified_choice(images.labels, samples, seed).sort().values)
 
 
 def train_classifier(
