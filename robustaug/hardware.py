@@ -3,17 +3,18 @@
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from robustaug.errors import RobustAugError
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Part = TypeVar("Part")
 
 
 def default_device() -> torch.device:
@@ -73,6 +74,55 @@ def exact_float32() -> Iterator[None]:
     finally:
         setattr(place, name, before)
         cudnn.deterministic = deterministic
+
+
+@contextmanager
+def fast_products(device: torch.device) -> Iterator[None]:
+    """Let float32 matrix products take their inputs as bfloat16 (CPU) or TF32 (CUDA) and sum in float32.
+
+    Exact for inputs that were bfloat16 before: their products are float32 numbers. Torch before 2.9 multiplies as ever.
+    """
+    backend, value = (torch.backends.cuda, "tf32") if device.type == "cuda" else (torch.backends.mkldnn, "bf16")
+    matmul = getattr(backend, "matmul", None)
+    before = getattr(matmul, "fp32_precision", None)
+    if before is None:
+        yield
+        return
+    matmul.fp32_precision = value
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
+
+
+def in_fitting_batches(work: Callable[[slice], Part], n: int, size: int) -> list[Part]:
+    """Do ``work`` on the rows 0 to n, ``size`` at a time, and half as many from where memory runs out.
+
+    Raises:
+        RobustAugError: memory runs out for a single image.
+    """
+    parts, start = [], 0
+    while start < n:
+        try:
+            parts.append(work(slice(start, start + size)))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if size == 1:
+                raise RobustAugError("memory runs out for a single image; use a smaller model or image") from error
+        else:
+            start += size
+            continue
+        # Outside the handler, whose traceback would keep the failed batch's memory.
+        size = (size + 1) // 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+    return parts
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether an error says that memory ran out, on a GPU or on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def describe_hardware() -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
@@ -72,26 +71,29 @@ class APGD(GradientAttack):
         logits = oracle.logits(ball.center)
         worst, margin = ball.center.clone(), torch.full_like(logits[:, 0], -torch.inf)
         broken = goal.is_met(logits.argmax(1)) & (not oracle.is_randomised)
-        for run, aim in enumerate(self._aims(goal, logits)):
-            standing = (~broken).nonzero().squeeze(1)
-            if len(standing) == 0:
-                break
-            run_seeds = randomness.fold(seeds[standing], run)
-            end = self._run(oracle, ball[standing], goal[standing], aim[standing], run_seeds)
-            worse = end.broken | (end.margin > margin[standing])
-            rows = standing[worse]
-            worst[rows], margin[rows], broken[rows] = end.images[worse], end.margin[worse], end.broken[worse]
+        aims, run = self._aims(goal, logits), 0
+        while run < len(aims) and len(standing := (~broken).nonzero().squeeze(1)):
+            now = range(run, run + oracle.fitting(len(aims) - run, len(standing)))
+            rows, run = standing.repeat(len(now)), now.stop
+            aim = Goal.joined([aims[i][standing] for i in now])
+            run_seeds = torch.cat([randomness.fold(seeds[standing], i) for i in now])
+            end = self._run(oracle, ball[rows], goal[rows], aim, run_seeds)
+            # The first run that broke the sample, as if each had had its turn, or else the one that came nearest.
+            first = torch.where(end.broken, torch.inf, end.margin).view(len(now), -1).argmax(0)
+            place = first * len(standing) + torch.arange(len(standing), device=rows.device)
+            place = place[end.broken[place] | (end.margin[place] > margin[standing])]
+            rows = rows[place]
+            worst[rows], margin[rows], broken[rows] = end.images[place], end.margin[place], end.broken[place]
         return worst
 
-    def _aims(self, goal: Goal, logits: Tensor) -> Iterator[Goal]:
+    def _aims(self, goal: Goal, logits: Tensor) -> list[Goal]:
         """What each run climbs towards."""
         aims = [goal]
         if self.targets_tried is not None and goal.targets is None:
             others = logits.scatter(1, goal.labels[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
             tried = min(self.targets_tried, logits.shape[1] - 1)
             aims = [Goal(goal.labels, target) for target in others[:, :tried].unbind(1)]
-        for aim in aims:
-            yield from [aim] * self.restarts
+        return [aim for aim in aims for _ in range(self.restarts)]
 
     def _run(self, oracle: Oracle, ball: Ball, goal: Goal, aim: Goal, seeds: Tensor) -> Ascent:
         """One climb from a random start; for l1 in balls of 3, 2 and 1 eps, each from the best point of the last."""

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from robustaug.attacks.ball import Ball
 from robustaug.attacks.goal import Goal
 from robustaug.attacks.losses import LOSSES, LossName
-from robustaug.attacks.oracle import Oracle, is_out_of_memory, undisturbed
+from robustaug.attacks.oracle import Oracle, undisturbed
 from robustaug.attacks.threat import Norm, ThreatModel
 from robustaug.errors import RobustAugError
-from robustaug.hardware import Precision, resolve_precision
+from robustaug.hardware import Precision, in_fitting_batches, resolve_precision
 
 BatchSize = int | Literal["auto"] | None
 # Share of the logits' spread within which a bfloat16 search and a float32 search may end on different sides. For linf,
@@ -96,6 +96,7 @@ class Attack(ABC):
         with self._prepared(model, images, labels, targets, generator, seeds) as (oracle, ball, goal, drawn):
 
             def attacked(rows: slice) -> tuple[Tensor, ...]:
+                oracle.room = rows.stop - rows.start
                 found = self._search_and_finish(oracle, ball[rows], goal[rows], drawn[rows])
                 oracle.check_finite()
                 return found
@@ -242,32 +243,25 @@ class GradientAttack(Attack):
         return lambda logits: LOSSES[self.loss](logits, goal)
 
 
-def in_batches(work: Callable[[slice], tuple[Tensor, ...]], n: int, batch_size: BatchSize) -> tuple[Tensor, ...]:
+def in_batches(
+    work: Callable[[slice], tuple[Tensor, ...]], n: int, batch_size: BatchSize, largest: int | None = None
+) -> tuple[Tensor, ...]:
     """Do ``work`` on the rows 0 to n in batches, and join what it returns.
+
+    A batch has as many rows as its slice is long; the last has fewer. Without a number, batches are as large as
+    ``largest``, or else n.
 
     Raises:
         RobustAugError: the batch size is neither a number from 1 up, nor None or ``"auto"``; or with ``"auto"`` memory
             runs out for a single image.
     """
-    if batch_size not in (None, "auto"):
-        check_count("batch_size", batch_size)
-    size = batch_size if isinstance(batch_size, int) else n
-    parts, start = [], 0
-    while start < n:
-        try:
-            parts.append(work(slice(start, start + size)))
-        except RuntimeError as error:
-            if batch_size != "auto" or not is_out_of_memory(error):
-                raise
-            if size == 1:
-                raise RobustAugError("memory runs out for a single image; use a smaller model or image") from error
-        else:
-            start += size
-            continue
-        # Outside the handler, whose traceback would keep the failed batch's memory.
-        size = (size + 1) // 2
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    if batch_size == "auto":
+        parts = in_fitting_batches(work, n, largest or n)
+    else:
+        if batch_size is not None:
+            check_count("batch_size", batch_size)
+        size = batch_size or largest or max(1, n)
+        parts = [work(slice(start, start + size)) for start in range(0, n, size)]
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))
 
 

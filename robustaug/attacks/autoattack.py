@@ -241,13 +241,15 @@ class _Call:
             rows = record.rows_of(stage)
             if stage >= record.stage:
                 todo = rows[record.offset :]
-                in_batches(partial(self._batch, name, search, len(rows), todo), len(todo), self.batch_size)
+                work = partial(self._batch, name, search, len(rows), todo)
+                in_batches(work, len(todo), self.batch_size, largest=len(self.seeds))
                 record.stage, record.offset = stage + 1, 0
                 self.file.save(record)
             self._tell(name, len(rows), len(rows), stage)
 
     def _batch(self, name: str, search: _Search, of: int, todo: Tensor, part: slice) -> tuple[()]:
         rows, record, oracle = todo[part], self.record, self.oracle
+        oracle.room = part.stop - part.start
         ball, goal, seeds = self.ball[rows], self.goal[rows], randomness.fold(self.seeds[rows], record.stage)
         with undisturbed(oracle.model, model_seed(seeds)):  # so that a randomised model's batches repeat one by one
             images = search(oracle, ball, goal, seeds, record.images[rows])

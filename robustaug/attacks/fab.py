@@ -38,8 +38,8 @@ class FAB(Attack):
 
     Attributes:
         steps: Steps for each target and restart, at least 1.
-        restarts: Searches for each target, at least 1: the first from the original, others from a random point of the
-            ball half as wide.
+        restarts: Searches for each target, at least 1: the first from the original; when all targets had theirs, others
+            from a random point of the ball half as wide.
         targets_tried: How many classes are targets, at least 1; where the model has fewer others, all of those.
         alpha_max: Largest share of the step from the original, 0 to 1.
         eta: How far each step goes: 1 ends on the boundary made linear; at least 1.
@@ -105,27 +105,32 @@ class FAB(Attack):
         logits = oracle.logits(ball.center)
         nearest = ball.center.clone()
         distance = torch.where(goal.is_met(logits.argmax(1)), 0.0, torch.inf)
-        for number, targets in enumerate(self._all_targets(goal, logits)):
-            rows = (distance > enough).nonzero().squeeze(1)
-            if len(rows) == 0:
-                break
-            start = ball.center[rows]
-            if number % self.restarts > 0:
-                radius = (distance[rows] / ball.eps[rows].flatten()).clamp_max(1) / 2
-                drawn = ball[rows].random_point(randomness.fold(seeds[rows], number))
-                start = torch.lerp(start, drawn, column(radius))
-            images, lengths = self._approach(oracle, ball[rows], goal[rows], targets[rows], start, enough[rows])
-            better = (lengths < distance[rows]).nonzero().squeeze(1)
-            nearest[rows[better]], distance[rows[better]] = images[better], lengths[better]
+        targets = self._all_targets(goal, logits)
+        for restart in range(self.restarts):
+            known, tried = distance.clone(), 0
+            while tried < len(targets) and len(rows := (distance > enough).nonzero().squeeze(1)):
+                now = range(tried, tried + oracle.fitting(len(targets) - tried, len(rows)))
+                each, tried = rows.repeat(len(now)), now.stop
+                start, around = ball.center[each], ball[each]
+                if restart > 0:
+                    radius = (known[each] / around.eps.flatten()).clamp_max(1) / 2
+                    run_seeds = [randomness.fold(seeds[rows], i * self.restarts + restart) for i in now]
+                    start = torch.lerp(start, around.random_point(torch.cat(run_seeds)), column(radius))
+                aims = torch.cat([targets[i][rows] for i in now])
+                images, lengths = self._approach(oracle, around, goal[each], aims, start, enough[each])
+                # The first target that is near enough, as if each had had its turn, or else the nearest.
+                first = torch.where(lengths <= enough[each], -1, lengths).view(len(now), -1).argmin(0)
+                place = first * len(rows) + torch.arange(len(rows), device=rows.device)
+                place = place[lengths[place] < distance[rows]]
+                nearest[each[place]], distance[each[place]] = images[place], lengths[place]
         return nearest
 
     def _all_targets(self, goal: Goal, logits: Tensor) -> list[Tensor]:
-        """The targets of each search, (N,) each."""
+        """The targets of the searches, (N,) each."""
         if goal.targets is not None:
-            return [goal.targets] * self.restarts
+            return [goal.targets]
         others = logits.scatter(1, goal.labels[:, None], -torch.inf).sort(dim=1, descending=True, stable=True).indices
-        tried = min(self.targets_tried, logits.shape[1] - 1)
-        return [others[:, i] for i in range(tried) for _ in range(self.restarts)]
+        return list(others[:, : min(self.targets_tried, logits.shape[1] - 1)].unbind(1))
 
     def _approach(
         self, oracle: Oracle, ball: Ball, goal: Goal, targets: Tensor, point: Tensor, enough: Tensor

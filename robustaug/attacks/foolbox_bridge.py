@@ -16,9 +16,10 @@ from robustaug.attacks.ball import Ball, column
 from robustaug.attacks.foolbox_model import FoolboxView, are_finite, contained, foolbox_criterion, load_foolbox
 from robustaug.attacks.foolbox_starts import Examples, starting_points
 from robustaug.attacks.goal import Goal
-from robustaug.attacks.oracle import Oracle, is_out_of_memory
+from robustaug.attacks.oracle import Oracle
 from robustaug.attacks.threat import Norm, ThreatModel
 from robustaug.errors import RobustAugError
+from robustaug.hardware import is_out_of_memory
 from robustaug.randomness import derive_seed
 
 _ORDERS: dict[Norm, float] = {"linf": torch.inf, "l2": 2, "l1": 1}

@@ -1,5 +1,6 @@
 """What an attack wants of each image."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -15,6 +16,12 @@ class Goal:
 
     def __getitem__(self, rows: Tensor | slice) -> "Goal":
         return Goal(self.labels[rows], None if self.targets is None else self.targets[rows])
+
+    @staticmethod
+    def joined(goals: Sequence["Goal"]) -> "Goal":
+        """The goals of several batches as those of one; either all have targets, or none."""
+        targets = [goal.targets for goal in goals if goal.targets is not None]
+        return Goal(torch.cat([goal.labels for goal in goals]), torch.cat(targets) if targets else None)
 
     def margin(self, logits: Tensor) -> Tensor:
         """How far beyond the decision each sample is, shape (N,): positive if the goal is met, negative if not."""

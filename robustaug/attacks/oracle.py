@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robustaug.attacks.goal import Goal
 from robustaug.errors import RobustAugError
-from robustaug.hardware import autocast, exact_float32
+from robustaug.hardware import autocast, exact_float32, is_out_of_memory
 
 # Below some rows, matrix libraries choose other kernels, which sum in another order. With at least this many, a
 # sample's result does not depend on its batch (measured with oneDNN and MKL; see docs/attacks.md).
@@ -46,6 +46,8 @@ class Oracle:
         eot_samples: Evaluations of a randomised model behind each gradient: expectation over transformation
             (Athalye, Engstrom, Ilyas and Kwok 2018).
         compiled: Search through ``torch.compile``; verdicts do not.
+        room: Images that a search may send through the model at once; where fewer stand, it may work on several
+            targets of each.
         forward_passes: Images sent through the model so far.
         backward_passes: Images whose gradient was taken so far.
     """
@@ -54,6 +56,7 @@ class Oracle:
     dtype: torch.dtype = torch.float32
     eot_samples: int = 1
     compiled: bool = False
+    room: int = 1
     forward_passes: int = 0
     backward_passes: int = 0
     _finite: list[Tensor] = field(default_factory=list)
@@ -179,8 +182,16 @@ class Oracle:
     def exactly(self) -> "Oracle":
         """The same model, searched in plain float32; counts passes from 0."""
         return Oracle(
-            self.model, eot_samples=self.eot_samples, _probed=self._probed, _is_randomised=self._is_randomised
+            self.model,
+            eot_samples=self.eot_samples,
+            room=self.room,
+            _probed=self._probed,
+            _is_randomised=self._is_randomised,
         )
+
+    def fitting(self, runs: int, standing: int) -> int:
+        """How many of so many runs there is room for at once, with so many samples each; at least one."""
+        return min(runs, max(1, self.room // standing))
 
     def check_finite(self) -> None:
         """Raise if any gradient so far was not finite.
@@ -230,11 +241,6 @@ def check_logits(logits: Tensor, n: int) -> None:
     if not logits.isfinite().all():
         row = int((~logits.isfinite().all(1)).nonzero()[0])
         raise RobustAugError(f"the model's logits are NaN or infinite for image {row} of the batch; check its weights")
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether an error says that memory ran out, on a GPU or on the CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 @contextmanager

@@ -1,12 +1,14 @@
 """Each speed lever changes the time and not the result; each is checked against the plain loop sample by sample."""
 
+from typing import Any
+
 import pytest
 import torch
 from attack_cases import small_network, stripes
 from torch import Tensor, nn
 
-from robustaug.attacks import FGSM, MIFGSM, PGD, AttackResult, ThreatModel
-from robustaug.attacks.attack import in_batches
+from robustaug.attacks import APGD, FAB, FGSM, MIFGSM, PGD, AttackResult, ThreatModel
+from robustaug.attacks.attack import Attack, in_batches
 from robustaug.attacks.oracle import Oracle, undisturbed
 from robustaug.errors import RobustAugError
 
@@ -224,3 +226,37 @@ def test_memory_for_parameters_is_not_touched() -> None:
     images, labels = stripes(4, seed=0)
     PGD(LINF, steps=2)(model, images, labels)
     assert hooks == []
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        APGD(ThreatModel("linf", 0.03), steps=6, loss="dlr", targets_tried=4),
+        APGD(ThreatModel("l2", 0.5), steps=6, restarts=3),
+        FAB(ThreatModel("linf", 0.03), steps=5, restarts=2),
+        FAB(ThreatModel("l1", 8.0), steps=5),
+    ],
+    ids=["targets", "restarts", "boundary", "boundary l1"],
+)
+def test_several_searches_of_a_sample_at_once_are_as_one_after_the_other(
+    attack: Attack, network: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, labels = stripes(60, seed=6)
+    labels[:40] = (labels[:40] + 1) % 5  # wrong from the start: that leaves room for three searches of each other
+    calls: list[int] = []
+    gradient = Oracle._one_gradient
+
+    def counted(oracle: Oracle, points: Tensor, loss: Any) -> Any:
+        calls.append(len(points))
+        return gradient(oracle, points, loss)
+
+    monkeypatch.setattr(Oracle, "_one_gradient", counted)
+    together = attack(network, images, labels)
+    few = len(calls)
+    assert max(calls) == 60  # never more than the batch has
+    monkeypatch.setattr(Oracle, "fitting", lambda oracle, runs, standing: 1)
+    alone = attack(network, images, labels)
+    assert few < len(calls) - few
+    assert 40 < alone.success.sum() < 60
+    assert torch.equal(together.images, alone.images)
+    assert torch.equal(together.success, alone.success)
