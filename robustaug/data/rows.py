@@ -29,7 +29,7 @@ class RowsOnDisk(Mapping[str, Row]):
         self._files: dict[Path, BinaryIO] = {}
         self._places: dict[str, tuple[Path, int]] = {}
         self._counts: Counter[Path] = Counter()
-        self._extended: set[Path] = set()
+        self._whole: set[Path] = set()  # files that surely end with a whole line
         for path in lists:
             self._files[path] = _open(path)
             for begin, row in _walk(self._files[path], path):
@@ -61,11 +61,12 @@ class RowsOnDisk(Mapping[str, Row]):
         Raises:
             RobustAugError: it cannot be written.
         """
-        if path not in self._extended:
-            self._extended.add(path)
+        if path not in self._whole:
             _cut_torn_line(path)
         begin = path.stat().st_size if path.exists() else 0
+        self._whole.discard(path)
         append_jsonl(path, row)
+        self._whole.add(path)
         if path not in self._files:
             self._files[path] = _open(path)
         self._places[row["path"]] = path, begin

@@ -3,6 +3,7 @@
 Works alone on any images: ``transfer(content, painting)`` for a batch in memory, ``stylize`` for a folder.
 """
 
+from robustaug.style.adain import AdaIN
 from robustaug.style.bank import Blend, Painting, StyleBank
 from robustaug.style.folder import folder_items
 from robustaug.style.gatys import Gatys, transfer
@@ -12,6 +13,7 @@ from robustaug.style.settings import StyleSettings, settings_for
 from robustaug.style.vgg import VGGEncoder, load_encoder
 
 __all__ = [
+    "AdaIN",
     "Blend",
     "Gatys",
     "Item",

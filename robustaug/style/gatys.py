@@ -1,24 +1,26 @@
 """Style transfer by optimising the image, after Gatys, Ecker and Bethge (CVPR 2016): many images in one optimisation.
 
-Deviations from the paper, each for speed on small images: Adam in place of L-BFGS; the start is the content image, not
-noise; VGG-16 to conv4_1 by default, not VGG-19 to conv5_1; relative losses (see :mod:`robustaug.style.losses`); the
-image is kept inside [0, 1] at every step; small images are worked on enlarged.
+Deviations from the paper, each for speed on small images: Adam by default, L-BFGS by choice; the start is the content
+image, not noise, and its half-size version before that; VGG-16 to conv4_1 by default, not VGG-19 to conv5_1; relative
+losses (see :mod:`robustaug.style.losses`); the image is kept inside [0, 1] at every step; small images are worked on
+enlarged.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from robustaug.hardware import autocast, resolve_precision
+from robustaug.hardware import autocast, exact_float32, resolve_precision
 from robustaug.style.bank import Blend, Painting
-from robustaug.style.losses import content_loss, gram, style_loss, total_variation
-from robustaug.style.method import Styles, StyleTransfer, TargetCache, scaled
+from robustaug.style.losses import gram
+from robustaug.style.method import Styles, StyleTransfer, TargetCache, as_blends, resize_to, scaled
+from robustaug.style.objective import Objective
+from robustaug.style.optimise import minimise
 from robustaug.style.settings import SETTINGS, StyleSettings, settings_for
-from robustaug.style.vgg import load_encoder
+from robustaug.style.vgg import VGGEncoder, load_encoder
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,65 +60,103 @@ class Gatys(StyleTransfer):
     def _transfer(
         self, work: Tensor, shape: tuple[int, int], blends: Sequence[Blend], strength: Tensor, cache: TargetCache
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        settings, dtype = self._settings(*shape), resolve_precision(self.precision, work.device)
-
-        def features(images: Tensor) -> dict[str, Tensor]:
-            with autocast(dtype, images.device):
-                return self.encoder.forward(images, settings.layers)
-
+        settings = self._settings(*shape)
+        how = settings.learning_rate, settings.optimizer, settings.tolerance
+        start = work
+        if settings.coarse_steps > 0:
+            # Coarse to fine (Gatys et al., "Controlling Perceptual Factors in Neural Style Transfer", 2017, section 6).
+            # Deviation: what the coarse image gained is added to the content, which so keeps its own details.
+            small = resize_to(work, (work.shape[2] // 2, work.shape[3] // 2))
+            coarse = self._objective(small, settings, settings.painting_size // 2, blends, strength, cache)
+            found = minimise(coarse, small, settings.coarse_steps, *how)
+            size = (work.shape[2], work.shape[3])
+            start = (work + (resize_to(found, size) - resize_to(small, size))).clamp(0, 1)
+        objective = self._objective(work, settings, settings.painting_size, blends, strength, cache)
+        images = minimise(objective, start, settings.steps, *how)
         with torch.no_grad():
-            of_content = features(work)
-            goal = of_content[settings.content_layer].float()
-            targets = [self._mixed(blend, settings, work.device, cache) for blend in blends]
-            style = {layer: torch.stack([target[layer] for target in targets]) for layer in settings.style_layers}
-            share = strength[:, None, None]
-            style = {layer: torch.lerp(gram(of_content[layer]), value, share) for layer, value in style.items()}
-
-        def losses(images: Tensor) -> tuple[Tensor, Tensor]:
-            found = features(images)
-            return (
-                content_loss(found[settings.content_layer], goal),
-                style_loss({layer: gram(found[layer]) for layer in settings.style_layers}, style),
-            )
-
-        def objective(images: Tensor) -> Tensor:
-            """Equation 7: the weighted sum, of each image alone; summed, because images share nothing."""
-            of_content, of_style = losses(images)
-            loss = settings.content_weight * of_content + of_style
-            if settings.variation_weight > 0:
-                loss = loss + settings.variation_weight * total_variation(images)
-            return loss.sum()
-
-        with torch.no_grad():
-            first = losses(work)[1]
-        images = _adam(objective, work, settings.steps, settings.learning_rate)
-        with torch.no_grad():
-            last_content, last_style = losses(images)
+            first, (last_content, last_style) = objective.losses(work)[1], objective.losses(images)
         return images, {"content_loss": last_content, "style_loss": last_style, "first_style_loss": first}
 
+    def _objective(
+        self,
+        work: Tensor,
+        settings: StyleSettings,
+        painting_size: int,
+        blends: Sequence[Blend],
+        strength: Tensor,
+        cache: TargetCache,
+    ) -> Objective:
+        """From the content, and paintings with the given shorter side."""
+        targets = [
+            self._mixed(blend, settings.style_layers, painting_size, work[row : row + 1], cache)
+            for row, blend in enumerate(blends)
+        ]
+        style = {layer: torch.stack([target[layer] for target in targets]) for layer in settings.style_layers}
+        dtype = resolve_precision(self.precision, work.device)
+        return Objective.of(self.encoder, settings, dtype, work, style, strength)
+
     def _mixed(
-        self, blend: Blend, settings: StyleSettings, device: torch.device, cache: TargetCache
+        self, blend: Blend, layers: tuple[str, ...], size: int, content: Tensor, cache: TargetCache
     ) -> dict[str, Tensor]:
         """The weighted mean of the paintings' Gram matrices."""
-        targets = [self._targets(painting, settings, device, cache) for painting in blend.paintings]
+        targets = [self._targets(painting, layers, size, content, cache) for painting in blend.paintings]
         if len(targets) == 1:
             return targets[0]
         return {
             layer: torch.stack([w * target[layer] for w, target in zip(blend.weights, targets, strict=True)]).sum(0)
-            for layer in settings.style_layers
+            for layer in layers
         }
 
     def _targets(
-        self, painting: Painting, settings: StyleSettings, device: torch.device, cache: TargetCache
+        self, painting: Painting, layers: tuple[str, ...], size: int, content: Tensor, cache: TargetCache
     ) -> dict[str, Tensor]:
-        key = (painting.sha256, settings.painting_size, settings.style_layers, self.color, self.precision,
-               self.encoder.fingerprint, device)  # fmt: skip
-        if key not in cache.targets:
-            image = self._picture(painting, settings.painting_size, device)
-            with torch.no_grad(), autocast(resolve_precision(self.precision, device), device):
-                features = self.encoder(image, settings.style_layers)
-            cache.targets[key] = {layer: gram(features[layer])[0] for layer in settings.style_layers}
-        return cache.targets[key]
+        """A painting's Gram matrices, (C, C) a layer; kept, unless the painting takes on the content's colours."""
+        key = (painting.sha256, size, layers, self.color, self.precision, self.encoder.fingerprint, content.device)
+
+        def make() -> dict[str, Tensor]:
+            image = self._picture(painting, size, content.device, content)
+            with torch.no_grad(), autocast(resolve_precision(self.precision, image.device), image.device):
+                features = self.encoder.forward(image, layers)
+            return {layer: gram(features[layer])[0] for layer in layers}
+
+        return make() if self.color == "statistics" else cache.get(key, make)
+
+
+@torch.no_grad()
+def measure(
+    images: Tensor,
+    content: Tensor,
+    styles: Styles,
+    *,
+    settings: StyleSettings | None = None,
+    encoder: VGGEncoder | None = None,
+) -> dict[str, Tensor]:
+    """Losses of finished images in float32, at the size that the settings work at: the same for every method.
+
+    Args:
+        images: (N, 3, H, W) in [0, 1], whoever made them.
+        content: what they were made from, like ``images``.
+        styles: one for all images or one for each.
+        settings: layers, sizes and weights; None takes those of the image size.
+        encoder: None takes the embedded one.
+
+    Returns:
+        ``content_loss``, ``style_loss`` (about 1 where the image knows nothing of the painting) and ``total_loss``
+        (equation 7, with the total variation), (N,) each.
+
+    Raises:
+        RobustAugError: a size without settings, or styles that do not match the images.
+    """
+    gatys = Gatys(encoder or load_encoder().to(images.device), settings=settings, precision="float32")
+    height, width = images.shape[-2:]
+    chosen, size, cache = gatys._settings(height, width), gatys._working_size(height, width), TargetCache()
+    found = [images.new_zeros(3, 0)]
+    with exact_float32():
+        for row, blend in enumerate(as_blends(styles, len(images))):
+            work, image = (resize_to(batch[row : row + 1].float(), size) for batch in (content, images))
+            objective = gatys._objective(work, chosen, chosen.painting_size, [blend], work.new_ones(1), cache)
+            found.append(torch.stack([*objective.losses(image), objective(image)]))
+    return dict(zip(("content_loss", "style_loss", "total_loss"), torch.cat(found, 1), strict=True))
 
 
 def transfer(content: Tensor, style: Styles, *, strength: float = 1.0) -> Tensor:
@@ -135,25 +175,3 @@ def transfer(content: Tensor, style: Styles, *, strength: float = 1.0) -> Tensor
     """
     device = content.device
     return Gatys(encoder=load_encoder().to(device))(content, style, strength=strength)
-
-
-def _adam(objective: Callable[[Tensor], Tensor], start: Tensor, steps: int, learning_rate: float) -> Tensor:
-    """Adam (Kingma and Ba 2015, algorithm 1) on pixels, kept inside [0, 1], learning rate along a half cosine to zero.
-
-    Single multiplications and additions, no fused ones: those may round differently at a vector's end, and then an
-    image's bytes would depend on its place in the batch.
-    """
-    beta1, beta2, tiny = 0.9, 0.999, 1e-8
-    images = start.clone()
-    mean, square = torch.zeros_like(images), torch.zeros_like(images)
-    for step in range(1, steps + 1):
-        with torch.enable_grad():
-            images.requires_grad_()
-            (gradient,) = torch.autograd.grad(objective(images), images)
-        images = images.detach()
-        mean = mean.mul_(beta1).add_(gradient * (1 - beta1))
-        square = square.mul_(beta2).add_(gradient.square().mul_(1 - beta2))
-        rate = learning_rate * (1 + math.cos(math.pi * (step - 1) / steps)) / 2
-        update = (mean / (1 - beta1**step)).div_((square / (1 - beta2**step)).sqrt_().add_(tiny)).mul_(rate)
-        images = images.sub_(update).clamp_(0, 1)
-    return images

@@ -10,15 +10,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robustaug.errors import RobustAugError
-from robustaug.hardware import Precision
+from robustaug.hardware import Precision, in_fitting_batches
 from robustaug.style.bank import Blend, Painting
-from robustaug.style.colour import to_grey, with_colours_of
+from robustaug.style.colour import to_grey, with_colours_of, with_statistics_of
 from robustaug.style.vgg import VGGEncoder, load_encoder
 
 # What an image may take after; and one for all images, or one for each.
 Style = Painting | Blend | Tensor
 Styles = Style | Sequence[Style]
-Color = Literal["painting", "luminance"]
+Color = Literal["painting", "luminance", "statistics"]
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,11 @@ class StyleTransfer(ABC):
 
     Attributes:
         encoder: VGG features; must hold the layers that the method looks at.
-        color: whose colours: the ``"painting"``'s, or the content's by transferring ``"luminance"`` only (Gatys et al.
-            2016, "Preserving Color in Neural Artistic Style Transfer", section 4).
+        color: whose colours: the ``"painting"``'s, or the content's, by transferring ``"luminance"`` only or by giving
+            the painting the content's mean and covariance beforehand (``"statistics"``; Gatys et al. 2016, "Preserving
+            Color in Neural Artistic Style Transfer", sections 4 and 3).
         precision: of the convolutions; losses and Gram matrices are float32 always.
-        batch_size: most images at a time; fewer for large images, to bound memory.
+        batch_size: most images at a time; fewer for large images, and half as many each time that memory runs out.
 
     Raises:
         RobustAugError: an unknown color, or a batch size below 1.
@@ -104,18 +105,20 @@ class StyleTransfer(ABC):
         content: Tensor,
         styles: Style | Sequence[Style],
         *,
-        strength: float = 1.0,
+        strength: float | Tensor = 1.0,
+        mask: Tensor | None = None,
         cache: TargetCache | None = None,
     ) -> Tensor:
         """The images of :meth:`run`."""
-        return self.run(content, styles, strength=strength, cache=cache).images
+        return self.run(content, styles, strength=strength, mask=mask, cache=cache).images
 
     def run(
         self,
         content: Tensor,
         styles: Style | Sequence[Style],
         *,
-        strength: float = 1.0,
+        strength: float | Tensor = 1.0,
+        mask: Tensor | None = None,
         cache: TargetCache | None = None,
     ) -> TransferResult:
         """Stylise a batch.
@@ -125,13 +128,15 @@ class StyleTransfer(ABC):
             styles: one for all images or one for each: a painting, a blend of several, or a tensor (3, h, w) in
                 [0, 1], kept as 8 bits.
             strength: 0 returns the content exactly, 1 takes the whole style; one for all images, or (N,).
+            mask: (N, 1, H, W) in [0, 1]: the result is the content where it is 0, the stylised image where it is 1, and
+                between them a blend of the two; the whole image is stylised all the same.
             cache: style targets of earlier calls, kept by the caller.
 
         Raises:
-            RobustAugError: content outside its shape, size or range, styles that do not match it, strength outside
-                [0, 1].
+            RobustAugError: content outside its shape, size or range, styles or a mask that do not match it, strength
+                outside [0, 1], or memory that runs out for a single image.
         """
-        _check(content)
+        _check(content, mask)
         strengths = _as_strengths(strength, content)
         blends = as_blends(styles, len(content))
         height, width = content.shape[-2:]
@@ -139,21 +144,25 @@ class StyleTransfer(ABC):
         if not strengths.any():
             return TransferResult(content.clone(), dict.fromkeys(self.loss_names, content.new_zeros(len(content))))
         cache = TargetCache() if cache is None else cache
-        parts = []
-        for start in range(0, len(content), chunk):
-            rows = content[start : start + chunk].float()
-            filled = max(2, len(rows)) if content.device.type == "cpu" else chunk
+
+        def work_on(batch: slice) -> TransferResult:
+            rows = content[batch].float()
+            filled = max(2, len(rows)) if content.device.type == "cpu" else batch.stop - batch.start
             index = [i % len(rows) for i in range(filled)]
             work = resize_to(rows[index], size)
             if self.color == "luminance":
                 work = to_grey(work)
-            given = [blends[start + i] for i in index], strengths[start : start + chunk][index]
+            given = [blends[batch.start + i] for i in index], strengths[batch][index]
             images, losses = self._transfer(work, (height, width), *given, cache)
             images = resize_to(images[: len(rows)], (height, width))
             if self.color == "luminance":
                 images = with_colours_of(rows, images)
-            images = torch.where(given[1][: len(rows), None, None, None] > 0, images, rows)
-            parts.append(TransferResult(images, {name: value[: len(rows)] for name, value in losses.items()}))
+            if mask is not None:
+                images = rows * (1 - mask[batch]) + images * mask[batch]
+            images = torch.where(strengths[batch, None, None, None] > 0, images, rows)
+            return TransferResult(images, {name: value[: len(rows)] for name, value in losses.items()})
+
+        parts = in_fitting_batches(work_on, len(content), chunk)
         joined = {name: torch.cat([part.losses[name] for part in parts]) for name in self.loss_names}
         return TransferResult(torch.cat([part.images for part in parts]), joined)
 
@@ -184,10 +193,15 @@ class StyleTransfer(ABC):
         Blends and strengths, (N,) on the images' device, are one for each.
         """
 
-    def _picture(self, painting: Painting, shorter: int, device: torch.device) -> Tensor:
-        """A painting as (1, 3, h, w) float in [0, 1] with the given shorter side, grey if only luminance counts."""
+    def _picture(self, painting: Painting, shorter: int, device: torch.device, content: Tensor | None = None) -> Tensor:
+        """A painting as (1, 3, h, w) float in [0, 1] with the given shorter side, grey if only luminance counts.
+
+        With colours by ``"statistics"`` it takes on those of the content, (1, 3, H, W): such a picture cannot be kept.
+        """
         image = painting.image[None].to(device).float() / 255
         image = resize_to(image, scaled(image.shape[2], image.shape[3], shorter))
+        if self.color == "statistics" and content is not None:
+            return with_statistics_of(content, image)
         return to_grey(image) if self.color == "luminance" else image
 
 
@@ -231,8 +245,15 @@ def _as_strengths(strength: float | Tensor, content: Tensor) -> Tensor:
     return given.expand(len(content))
 
 
-def _check(content: Tensor) -> None:
+def _check(content: Tensor, mask: Tensor | None) -> None:
     if content.ndim != 4 or content.shape[1] != 3:
         raise RobustAugError(f"content must be images of shape (N, 3, H, W), not {tuple(content.shape)}")
     if not content.is_floating_point() or (len(content) and not (content.amin() >= 0 and content.amax() <= 1)):
         raise RobustAugError("content must be float images with values in [0, 1]; divide 8-bit images by 255")
+    if mask is not None:
+        if mask.shape != (len(content), 1, *content.shape[2:]):
+            raise RobustAugError(
+                f"the mask has shape {tuple(mask.shape)}; give one of {(len(content), 1, *content.shape[2:])}"
+            )
+        if not mask.is_floating_point() or not ((mask >= 0) & (mask <= 1)).all():
+            raise RobustAugError("the mask must be float with values in [0, 1]: 0 keeps the content, 1 takes the style")

@@ -1,0 +1,356 @@
+"""The job when it is killed, when files are damaged and when the disk is full: nothing lost, nothing half-written."""
+
+import dataclasses
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from job_cases import small_content, tree
+from PIL import Image
+from style_cases import TINY, photos
+
+from robustaug.data import jobs, rows
+from robustaug.data.images import write_png
+from robustaug.errors import RobustAugError
+from robustaug.files import read_jsonl
+from robustaug.style import Gatys, Painting, StyleBank, folder_items
+from robustaug.style import worker as worker_module
+from robustaug.style.job import Item, JobSettings, stylize
+from robustaug.style.threads import WriteBehind, read_ahead
+
+KILLS = int(os.environ.get("ROBUSTAUG_KILLS", "6"))
+TWO = JobSettings(per_image=2, strength=(0.4, 1.0))
+
+
+@pytest.fixture
+def bank(stripes: Painting, dots: Painting) -> StyleBank:
+    return StyleBank((dots, stripes))
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Path:
+    return small_content(tmp_path / "content")
+
+
+KILLER = """
+import json, os, random, signal, sys, time
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from robustaug.style import Gatys, StyleBank, StyleSettings, folder_items
+from robustaug.style.job import JobSettings, stylize
+
+content, paintings, out = map(Path, sys.argv[1:4])
+kills, settings = int(sys.argv[4]), StyleSettings(**eval(sys.argv[5]))
+style = Gatys(settings=settings, precision="float32", batch_size=4)
+bank = StyleBank.from_folder(paintings)
+
+def run(folder, delay):
+    "A job in a process of its own, killed after a while; whether it was."
+    child = os.fork()
+    if child == 0:
+        try:
+            stylize(folder_items(content)[0], folder, bank, style, JobSettings(per_image=2, strength=(0.4, 1.0)))
+        finally:
+            os._exit(0)
+    if delay is not None:
+        time.sleep(delay)
+        os.kill(child, signal.SIGKILL)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+began = time.monotonic()
+assert not run(out / "whole", None)
+seconds, seen, rounds, chance = time.monotonic() - began, 0, 0, random.Random(3)
+while seen < kills:
+    folder = out / f"killed-{rounds}"
+    for _ in range(2):
+        seen += run(folder, chance.uniform(0, seconds))
+    assert not run(folder, None)
+    rounds += 1
+    assert rounds < 20 * kills
+print(json.dumps({"kills": seen, "rounds": rounds, "seconds": seconds}))
+"""
+
+
+def test_killed_at_random_moments_and_resumed_the_tree_is_the_same(tmp_path: Path, bank: StyleBank) -> None:
+    for number in range(12):
+        write_png(tmp_path / "content" / f"class{number % 3}" / f"{number}.png", photos(1, 16, 20, seed=number)[0])
+    for painting in bank.paintings:
+        write_png(tmp_path / "paintings" / f"{painting.name}.png", painting.image)
+    command = [sys.executable, "-c", KILLER, tmp_path / "content", tmp_path / "paintings", tmp_path / "out"]
+    arguments = [str(KILLS), repr(dataclasses.asdict(TINY))]
+    done = subprocess.run([*command, *arguments], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    counted = json.loads(done.stdout)
+    assert counted["kills"] >= KILLS
+    whole = tree(tmp_path / "out" / "whole")
+    assert len(whole) == 24 + 3
+    for number in range(counted["rounds"]):
+        assert tree(tmp_path / "out" / f"killed-{number}") == whole
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def test_stopped_before_any_of_its_file_operations_it_resumes_to_the_same_tree(
+    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys
+) -> None:
+    """Every rename, deletion and line of the manifest in turn is the one that does not happen any more."""
+    items = folder_items(content)[0][:3]
+    stylize(items, tmp_path / "whole", bank, tiny, TWO)
+    whole, stopped = tree(tmp_path / "whole"), 0
+    for number in range(100):
+        out, count, lock = tmp_path / f"out{number}", [0], threading.Lock()
+
+        def counted(true: Callable[..., object], number: int = number) -> Callable[..., object]:
+            def operation(*args: object, **options: object) -> object:
+                with lock:  # noqa: B023
+                    count[0] += 1  # noqa: B023
+                    if count[0] > number:  # noqa: B023
+                        raise Killed
+                return true(*args, **options)
+
+            return operation
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "replace", counted(Path.replace))
+            patch.setattr(jobs, "_delete", counted(jobs._delete))
+            patch.setattr(rows, "append_jsonl", counted(rows.append_jsonl))
+            try:
+                stylize(items, out, bank, tiny, TWO)
+                break
+            except Killed:
+                stopped += 1
+        stylize(items, out, bank, tiny, TWO)
+        assert tree(out) == whole, number
+    assert stopped > 15
+
+
+def test_two_interruptions_after_a_torn_line(
+    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items, _ = folder_items(content)
+    out, part = tmp_path / "out", tmp_path / "out" / "manifest.part.jsonl"
+    append, lock = rows.append_jsonl, threading.Lock()
+    for is_torn in (True, False, False):
+        here = [0]
+
+        def append_once(path: Path, row: dict[str, object], here: list[int] = here) -> None:
+            with lock:
+                here[0] += 1
+                if here[0] > 1:
+                    raise KeyboardInterrupt
+            append(path, row)
+
+        monkeypatch.setattr(rows, "append_jsonl", append_once)
+        with pytest.raises(KeyboardInterrupt):
+            stylize(items, out, bank, tiny)
+        if is_torn:
+            part.write_bytes(part.read_bytes()[:-30])
+    assert len(read_jsonl(part)) == 2
+    monkeypatch.undo()
+    assert stylize(items, out, bank, tiny).already_done == 2
+    stylize(items, tmp_path / "whole", bank, tiny)
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+def test_an_interruption_loses_nothing_that_was_made(
+    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C strikes in the second batch: the first is written to its end."""
+    items, _ = folder_items(content)
+    make, calls = worker_module.Worker.make, [0]
+
+    def interrupted(self: worker_module.Worker, batch: object) -> object:
+        calls[0] += 1
+        if calls[0] == 2:
+            raise KeyboardInterrupt
+        return make(self, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(worker_module.Worker, "make", interrupted)
+    monkeypatch.setattr(jobs, "encode_png", slowly(jobs.encode_png))
+    with pytest.raises(KeyboardInterrupt):
+        stylize(items, tmp_path / "out", bank, dataclasses.replace(tiny, batch_size=2))
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
+    monkeypatch.undo()
+    assert stylize(items, tmp_path / "out", bank, tiny).already_done == 2
+
+
+def slowly(function: Callable[..., object]) -> Callable[..., object]:
+    """A function that takes a random while."""
+
+    def slow(*args: object, **options: object) -> object:
+        time.sleep(random.uniform(0, 0.02))
+        return function(*args, **options)
+
+    return slow
+
+
+def test_no_timing_of_threads_changes_a_byte(
+    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    items, _ = folder_items(content)
+    stylize(items, tmp_path / "whole", bank, tiny, TWO)
+    slow = [dataclasses.replace(item, read=slowly(item.read)) for item in items]
+    monkeypatch.setattr(jobs, "encode_png", slowly(jobs.encode_png))
+    for number in range(3):
+        stylize(slow, tmp_path / f"slow{number}", bank, tiny, TWO)
+        assert tree(tmp_path / f"slow{number}") == tree(tmp_path / "whole")
+
+
+def test_twenty_damaged_files_among_a_hundred(tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
+    content, damaged = tmp_path / "content", dict[str, bytes]()
+    whole = dict[str, bytes]()
+    for suffix in ("PNG", "JPEG"):
+        kept = io.BytesIO()
+        Image.effect_noise((40, 40), 60).convert("RGB").save(kept, format=suffix)
+        whole[suffix] = kept.getvalue()
+    ways = [b"", b"\0" * 500, b"no image", whole["PNG"][:700], whole["JPEG"][:400], whole["PNG"][:8], whole["PNG"][20:]]
+    for number in range(100):
+        write_png(content / f"class{number % 7}" / f"good{number}.png", photos(1, 16, 16, seed=number)[0])
+    for number in range(20):
+        key = f"class{number % 7}/bad{number}.{'png' if number % 2 else 'jpg'}"
+        damaged[key] = ways[number % len(ways)]
+        (content / key).write_bytes(damaged[key])
+    items, not_images = folder_items(content)
+    assert not_images == []
+    result = stylize(items, tmp_path / "out", bank, tiny)
+    assert result.written == 100
+    assert {item.path for item in result.skipped} == set(damaged)
+    assert len(result.skipped) == 20
+    for item in result.skipped:
+        assert item.reason.startswith(("the file is empty", "not an image", "the image is damaged (")), item
+        assert "\n" not in item.reason
+    done = {row["source"] for row in read_jsonl(tmp_path / "out" / "manifest.jsonl")}
+    assert done == {item.key for item in items} - set(damaged)
+    again = stylize(items, tmp_path / "out", bank, tiny)
+    assert (again.written, again.already_done, again.skipped) == (0, 100, result.skipped)  # listed every time
+
+
+@pytest.mark.parametrize("what", ["image", "line"])
+def test_a_full_disk_leaves_nothing_half_written(
+    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    items, _ = folder_items(content)
+    out, written = tmp_path / "out", list[object]()
+    write, append, lock = Path.write_bytes, Path.open, threading.Lock()
+
+    def is_full() -> bool:
+        with lock:
+            written.append(None)
+            return len(written) > 3
+
+    def write_until_full(self: Path, data: bytes) -> int:
+        if self.suffix == ".png" and is_full():
+            write(self, data[: len(data) // 2])
+            raise OSError(28, "No space left on device")
+        return write(self, data)
+
+    def open_until_full(self: Path, mode: str = "r", **options: object) -> object:
+        file = append(self, mode, **options)  # type: ignore[call-overload]
+        if mode == "a" and is_full():
+            file.write('{"path": "ha')
+            file.close()
+            raise OSError(28, "No space left on device")
+        return file
+
+    if what == "image":
+        monkeypatch.setattr(Path, "write_bytes", write_until_full)
+    else:
+        monkeypatch.setattr(Path, "open", open_until_full)
+    with pytest.raises(RobustAugError, match=r"cannot write .*: No space left on device; free space"):
+        stylize(items, out, bank, tiny)
+    monkeypatch.undo()
+    images = sorted(out.rglob("*.png"))
+    assert 1 <= len(images) <= 3
+    for path in images:
+        Image.open(path).load()
+    assert not list(out.rglob(".tmp-*"))
+    assert stylize(items, out, bank, tiny).already_done == len(images)
+    stylize(items, tmp_path / "whole", bank, tiny)
+    assert tree(out) == tree(tmp_path / "whole")
+
+
+def test_an_image_that_vanishes_is_listed(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
+    items, _ = folder_items(content)
+    (content / "class0" / "2.png").unlink()
+    result = stylize(items, tmp_path / "out", bank, tiny)
+    assert [(item.path, item.reason) for item in result.skipped] == [
+        ("class0/2.png", "cannot be read: No such file or directory")
+    ]
+    assert result.written == 5
+
+
+def test_what_is_read_ahead_keeps_its_order_and_its_bound() -> None:
+    lock, begun, most, taken = threading.Lock(), [0], [0], [0]
+
+    def read(number: int) -> int:
+        with lock:
+            begun[0] += 1
+            most[0] = max(most[0], begun[0] - taken[0])
+        time.sleep(random.uniform(0, 0.003))
+        return number
+
+    for number, found in enumerate(read_ahead(read, range(50), 5)):
+        assert found == number
+        taken[0] += 1
+    assert most[0] <= 7  # five ahead, the one that is asked for, and the one just taken
+
+    def broken(number: int) -> int:
+        if number == 3:
+            raise RobustAugError("three")
+        return number
+
+    found = list[int]()
+    with pytest.raises(RobustAugError, match="three"):
+        found.extend(read_ahead(broken, range(50), 5))
+    stopped = read_ahead(read, iter(range(10**9)), 5)
+    assert next(stopped) == 0
+    stopped.close()  # and does not read the rest
+
+
+def test_what_is_written_behind_raises_its_errors_and_is_always_finished() -> None:
+    done = list[int]()
+
+    def write(number: int) -> None:
+        time.sleep(0.002)
+        if number == 5:
+            raise RobustAugError("five")
+        done.append(number)
+
+    def write_all(numbers: Iterable[int], behind: int) -> None:
+        with WriteBehind(behind) as writing:
+            for number in numbers:
+                writing.call(write, number)
+
+    def interrupted() -> Iterator[int]:
+        yield from range(6, 20)
+        raise KeyboardInterrupt
+
+    with pytest.raises(RobustAugError, match="five"):
+        write_all(range(1000), 3)
+    assert 5 <= len(done) < 30
+    done.clear()
+    with pytest.raises(KeyboardInterrupt):
+        write_all(interrupted(), 100)
+    assert sorted(done) == list(range(6, 20))
+    with pytest.raises(RobustAugError, match="five"):
+        write_all([5], 100)
+
+
+def test_an_items_own_hash_and_that_of_its_pixels(tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
+    image = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    stylize([Item("a", "", lambda: image), Item("b", "", lambda: image, "given")], tmp_path, bank, tiny)
+    hashes = {row["source"]: row["source_sha256"] for row in read_jsonl(tmp_path / "manifest.jsonl")}
+    assert hashes["b"] == "given"
+    assert hashes["a"] == "ef115a0e0c15cdc41958ca46b5b14b456115f4baec5e3ca68599d2a8f435e3b8"  # of 768 zeros
