@@ -11,8 +11,10 @@ from robustaug.cli.attack import attack
 from robustaug.cli.demo import demo
 from robustaug.cli.doctor import doctor
 from robustaug.cli.evaluate import evaluate
+from robustaug.cli.preserve import preserve
 from robustaug.cli.report import report
 from robustaug.cli.run import run
+from robustaug.cli.style_train import style_train
 from robustaug.cli.stylize import stylize
 from robustaug.errors import RobustAugError
 
@@ -21,7 +23,7 @@ app = typer.Typer(
     help="Harden image classifiers with adversarial and style-transfer variants, and prove it.",
     add_completion=False,
 )
-for command in (demo, run, stylize, attack, evaluate, report, doctor):
+for command in (demo, run, stylize, preserve, style_train, attack, evaluate, report, doctor):
     app.command()(command)
 
 _INTERRUPTED = 130

@@ -1,0 +1,116 @@
+"""Style transfer in one pass through a network: adaptive instance normalisation.
+
+Huang and Belongie, "Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization", ICCV 2017. The
+content's VGG features take on mean and deviation of the painting's, and a decoder makes them an image again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from robustaug.files import sha256
+from robustaug.hardware import autocast, resolve_precision
+from robustaug.style.bank import Blend, Painting
+from robustaug.style.decoder import Decoder, Statistics, load_decoder, statistics
+from robustaug.style.method import StyleTransfer, TargetCache, scaled
+from robustaug.style.settings import settings_for
+
+# Shorter side of a painting against that of the image: sets the size of its strokes.
+PAINTING_SCALE = 1.5
+# Images below this shorter side are worked on enlarged to it; from the second on, the deeper decoder is used.
+SMALLEST_SIDE, DEEP_FROM = 64, 112
+
+
+@dataclass(frozen=True, eq=False)
+class AdaIN(StyleTransfer):
+    """AdaIN with this project's decoders: one for small images, one that looks deeper for large ones.
+
+    Statistics of a blend are the weighted mean of its paintings' (section 7.2 of the paper, for features). There is no
+    objective to be minimised, and so there are no losses; :func:`~robustaug.style.gatys.measure` gives them.
+
+    Attributes:
+        decoder: a file of ``robustaug style-train``, used at every size; None takes the embedded ones by size.
+    """
+
+    decoder: Path | str | None = None
+
+    name: ClassVar[str] = "adain"
+    pixels_at_once: ClassVar[dict[str, int]] = {"cpu": 2**17, "cuda": 2**22}
+
+    def describe(self) -> dict[str, Any]:
+        """As :class:`StyleTransfer` says."""
+        return {
+            "method": self.name,
+            "color": self.color,
+            "precision": str(resolve_precision(self.precision, self.device)).removeprefix("torch."),
+            "encoder": self.encoder.fingerprint,
+            "decoders": [_fingerprint(decoder) for decoder in self._decoders.values()],
+            "sizes": [SMALLEST_SIDE, DEEP_FROM, PAINTING_SCALE],
+        }
+
+    @cached_property
+    def _decoders(self) -> dict[str, Decoder]:
+        fingerprint = self.encoder.fingerprint
+        if self.decoder is not None:
+            return {"": load_decoder(self.decoder, encoder=fingerprint).to(self.device)}
+        return {
+            level: load_decoder(level=level, encoder=fingerprint).to(self.device) for level in ("conv3_1", "conv4_1")
+        }
+
+    def _decoder_for(self, shorter: int) -> Decoder:
+        if self.decoder is not None:
+            return self._decoders[""]
+        return self._decoders["conv4_1" if shorter >= DEEP_FROM else "conv3_1"]
+
+    def _working_size(self, height: int, width: int) -> tuple[int, int]:
+        settings_for(height, width)  # refuses what is too small or too large
+        return (height, width) if min(height, width) >= SMALLEST_SIDE else scaled(height, width, SMALLEST_SIDE)
+
+    def _transfer(
+        self, work: Tensor, shape: tuple[int, int], blends: Sequence[Blend], strength: Tensor, cache: TargetCache
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        decoder = self._decoder_for(min(shape))
+        side = round(PAINTING_SCALE * min(work.shape[-2:]))
+        targets = [self._mixed(blend, side, decoder, work[row : row + 1], cache) for row, blend in enumerate(blends)]
+        style = [
+            Statistics(*(torch.cat([target[i][j] for target in targets]) for j in range(2)))
+            for i in range(len(decoder.layers))
+        ]
+        with torch.no_grad(), autocast(resolve_precision(self.precision, work.device), work.device):
+            images = decoder(self.encoder(work, decoder.layers), style, strength)
+        return images.float().clamp(0, 1), {}
+
+    def _mixed(
+        self, blend: Blend, side: int, decoder: Decoder, content: Tensor, cache: TargetCache
+    ) -> list[Statistics]:
+        """The statistics at each of the decoder's layers: the weighted mean of the paintings'."""
+        given = [self._targets(painting, side, decoder, content, cache) for painting in blend.paintings]
+        means = [
+            torch.stack([w * target[layer] for w, target in zip(blend.weights, given, strict=True)]).sum(0)
+            for layer in decoder.layers
+        ]
+        return [Statistics(*mean) for mean in means]
+
+    def _targets(
+        self, painting: Painting, side: int, decoder: Decoder, content: Tensor, cache: TargetCache
+    ) -> dict[str, Tensor]:
+        """A painting's statistics, (2, 1, C, 1, 1) a layer; kept, unless it takes on the content's colours."""
+        key = (painting.sha256, side, decoder.layers, self.color, self.precision, self.encoder.fingerprint,
+               content.device)  # fmt: skip
+
+        def make() -> dict[str, Tensor]:
+            image = self._picture(painting, side, content.device, content)
+            with torch.no_grad(), autocast(resolve_precision(self.precision, image.device), image.device):
+                features = self.encoder(image, decoder.layers)
+            return {layer: torch.stack(statistics(value)) for layer, value in features.items()}
+
+        return make() if self.color == "statistics" else cache.get(key, make)
+
+
+def _fingerprint(decoder: Decoder) -> str:
+    return sha256(b"".join(value.cpu().numpy().tobytes() for value in decoder.state_dict().values()))
