@@ -64,7 +64,7 @@ def brightness(side: int = 16, slope: float = 10.0, names: tuple[str, ...] = CLA
 def plain(levels: Sequence[int], side: int = 16) -> ImageSet:
     """Plain grey images of 8-bit levels, dark ones and light ones, under their true names."""
     images = torch.tensor(levels, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, side, side).contiguous()
-    keys = tuple(f"{number:03}" for number in range(len(levels)))
+    keys = tuple(f"{len(levels) - number:03}" for number in range(len(levels)))  # not in the order of their files
     return ImageSet(images, torch.tensor([int(level > 127) for level in levels]), keys, keys, CLASSES)
 
 
