@@ -29,6 +29,7 @@ def writing(path: Path) -> Iterator[Path]:
         temporary = name
         yield temporary
         temporary.replace(path)
+        temporary = None
     except OSError as error:
         raise _unwritable(path, error) from error
     finally:

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +89,9 @@ def write_png(path: Path, image: Tensor) -> None:
 def encode_png(image: Tensor) -> bytes:
     """What ``write_png`` writes."""
     content = io.BytesIO()
-    Image.fromarray(to_uint8(image).permute(1, 2, 0).contiguous().cpu().numpy()).save(content, format="PNG")
+    pixels = to_uint8(image).permute(1, 2, 0).contiguous().cpu().numpy()
+    # Run lengths are enough after PNG's own filters: on photos a third of the time for 1 or 2% more bytes.
+    Image.fromarray(pixels).save(content, format="PNG", compress_type=zlib.Z_RLE)
     return content.getvalue()
 
 
