@@ -196,6 +196,15 @@ def test_the_default_method_is_adain(monkeypatch: pytest.MonkeyPatch, tint: Tint
     assert repr(style) == "RandomStyle(4 paintings, p=1.0, strength=(0.3, 1.0), method=tint)"
 
 
+def test_the_method_follows_the_images_and_the_callers_own_stays(tint: Tint) -> None:
+    style = RandomStyle(BANK, method=tint)
+    assert style._on(torch.device("cpu")) is tint
+    moved = style._on(torch.device("meta"))
+    assert moved.device == torch.device("meta")
+    assert style._on(torch.device("meta")) is moved
+    assert tint.device == torch.device("cpu")
+
+
 class _Pictures(torch.utils.data.Dataset[tuple[Tensor, int]]):
     def __init__(self, transform: RandomStyle) -> None:
         self.images, self.transform = photos(6, 16, 16), transform
