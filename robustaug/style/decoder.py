@@ -4,6 +4,7 @@ Huang and Belongie, "Arbitrary Style Transfer in Real-time with Adaptive Instanc
 """
 
 import itertools
+import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -26,6 +27,7 @@ EMBEDDED_DECODERS: dict[Level, str] = {
 LEVELS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1")
 _CHANNELS = {"conv1_1": 64, "conv2_1": 128, "conv3_1": 256, "conv4_1": 512}
 _LAST_WIDTH = 32
+_KEY = "robustaug_decoder"
 
 
 class Statistics(NamedTuple):
@@ -131,8 +133,9 @@ def save_decoder(decoder: Decoder, path: Path, *, encoder: str) -> None:
         RobustAugError: the file cannot be written.
     """
     state = {name: value.detach().cpu().half().contiguous() for name, value in decoder.state_dict().items()}
+    about = json.dumps({"level": decoder.level, "encoder": encoder})  # one entry: several come in any order
     with writing(path) as temporary:
-        save_file(state, temporary, metadata={"level": decoder.level, "encoder": encoder})
+        save_file(state, temporary, metadata={_KEY: about})
 
 
 def load_decoder(source: Path | str | None = None, *, level: Level = "conv3_1", encoder: str | None = None) -> Decoder:
@@ -154,13 +157,13 @@ def load_decoder(source: Path | str | None = None, *, level: Level = "conv3_1", 
         raise RobustAugError(f"there is no decoder {path}; train one with robustaug style-train")
     try:
         with safe_open(path, framework="pt") as content:
-            about = content.metadata() or {}
+            about = json.loads((content.metadata() or {}).get(_KEY, "{}"))
             state = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118 - not a dictionary
         if "level" not in about:
             raise RobustAugError(f"{path} is no decoder of this program; train one with robustaug style-train")
         decoder = Decoder(about["level"])
         decoder.load_state_dict({name: value.float() for name, value in state.items()})
-    except (SafetensorError, OSError, RuntimeError) as error:
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
         if isinstance(error, RobustAugError):
             raise
         reason = (str(error) or type(error).__name__).splitlines()[0]

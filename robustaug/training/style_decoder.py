@@ -179,7 +179,7 @@ class _Run:
         if path.exists():
             self.done, curve = load_state(path, self.identity, self.decoder, self.optimizer)
             rows = curve["curve"].tolist()
-            self.curve = [{"step": a, "content_loss": b, "style_loss": c} for a, b, c in rows]
+            self.curve = [{"step": int(a), "content_loss": b, "style_loss": c} for a, b, c in rows]
 
     def step(self) -> None:
         """One step of Adam, and now and then a look and a saved state."""
