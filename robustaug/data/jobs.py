@@ -5,6 +5,7 @@ manifest, sorted by path, takes its place. So a job that was killed and called a
 was not.
 """
 
+import errno
 import heapq
 import itertools
 import json
@@ -15,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from torch import Tensor
 
@@ -41,7 +42,8 @@ class JobFolder:
             the caller does not offer that.
 
     Raises:
-        RobustAugError: the folder holds other files or another job, or cannot be written to.
+        RobustAugError: the folder holds other files or another job, cannot be written to, or is in use by another
+            process.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class JobFolder:
         self._kept: set[str] = set()
         self._has_changed = False
         self._claim(json.loads(json.dumps(job)), overwrite)  # as it reads back: tuples are lists
+        self._held = _hold(path / JOB, shard)
         self._rows = RowsOnDisk(self._lists())
 
     def resume(self, sources: Mapping[str, str]) -> set[str]:
@@ -180,6 +183,27 @@ class JobFolder:
     def _list(self, kind: str, shard: tuple[int, int], suffix: str = "") -> Path:
         index, count = shard
         return self.path / f"{kind}{'' if count == 1 else f'-{index + 1}-of-{count}'}{suffix}.jsonl"
+
+
+def _hold(description: Path, shard: tuple[int, int]) -> BinaryIO:
+    """Keep other processes from the same shard for as long as the file is open: two would mix up their manifests.
+
+    One byte of the file stands for each shard, the whole file for a job without shards.
+    """
+    file = description.open("r+b")
+    with suppress(ImportError):  # fcntl is not everywhere
+        import fcntl  # noqa: PLC0415
+
+        index, count = shard
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB, 0 if count == 1 else 1, index)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                raise RobustAugError(
+                    f"another process is at work in {description.parent}; wait for it or stop it first"
+                ) from error
+            # any other error: a file system without locks
+    return file
 
 
 def _put(path: Path, rows: Iterable[Row]) -> None:

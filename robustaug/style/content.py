@@ -11,7 +11,7 @@ from robustaug.data.imageset import ImageSet
 from robustaug.files import sha256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One content image.
 

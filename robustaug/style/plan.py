@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from functools import partial
+from pathlib import PurePosixPath
 from typing import Any
 
 import torch
@@ -126,7 +127,8 @@ class Plan:
                 raise RobustAugError(f"the paintings {other.name} and {painting.name} would share a file name")
         self.items = sorted(items, key=lambda item: item.key)
         self.bank, self.settings = bank, settings
-        self._stems = output_stems([item.key for item in self.items], [item.label for item in self.items])
+        stems = output_stems([item.key for item in self.items], [item.label for item in self.items])
+        self._stems = [str(stem) for stem in stems]  # a path object is ten times as large
 
     def describe(self) -> dict[str, Any]:
         """Everything that the files depend on but the method and the images' bytes, as JSON values."""
@@ -157,7 +159,7 @@ class Plan:
         return []
 
     def _variant(self, position: int, digest: str, number: int, paintings: Sequence[Painting]) -> Variant:
-        item, stem, settings = self.items[position], self._stems[position], self.settings
+        item, stem, settings = self.items[position], PurePosixPath(self._stems[position]), self.settings
         draw = partial(_draw, settings.seed, item.key, number)
         low, high = settings.strengths
         strength = low if low == high else round(low + (high - low) * draw("strength", 1)[0], 4)

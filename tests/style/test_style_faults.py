@@ -5,6 +5,7 @@ import io
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -58,14 +59,19 @@ def run(folder, delay):
     "A job in a process of its own, killed after a while; whether it was."
     child = os.fork()
     if child == 0:
+        torch.set_num_threads(1)  # torch renews its pool after a fork, which two threads must not ask for at once
         try:
             stylize(folder_items(content)[0], folder, bank, style, JobSettings(per_image=2, strength=(0.4, 1.0)))
-        finally:
-            os._exit(0)
+        except BaseException as error:
+            print(repr(error), file=sys.stderr, flush=True)
+            os._exit(1)
+        os._exit(0)
     if delay is not None:
         time.sleep(delay)
         os.kill(child, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, -signal.SIGKILL)
+    return code == -signal.SIGKILL
 
 began = time.monotonic()
 assert not run(out / "whole", None)
@@ -346,6 +352,44 @@ def test_what_is_written_behind_raises_its_errors_and_is_always_finished() -> No
     assert sorted(done) == list(range(6, 20))
     with pytest.raises(RobustAugError, match="five"):
         write_all([5], 100)
+
+
+@pytest.mark.parametrize(("theirs", "ours", "is_free"), [((0, 1), (0, 1), False), ((1, 2), (1, 2), False),
+                                                          ((0, 1), (1, 2), False), ((0, 2), (1, 2), True)])  # fmt: skip
+def test_two_processes_at_one_shard(
+    content: Path,
+    tmp_path: Path,
+    bank: StyleBank,
+    tiny: Gatys,
+    theirs: tuple[int, int],
+    ours: tuple[int, int],
+    is_free: bool,
+) -> None:
+    items, out = folder_items(content)[0], tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        stylize([dataclasses.replace(item, read=interrupt) for item in items], out, bank, tiny)
+    ready, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        held = jobs.JobFolder(out, json.loads((out / "job.json").read_text()), theirs)
+        os.write(tell, b"x")
+        time.sleep(60)
+        os._exit(int(held.shard != theirs))
+    try:
+        os.read(ready, 1)
+        if is_free:
+            assert stylize(items, out, bank, tiny, shard=ours).written == 3
+        else:
+            with pytest.raises(RobustAugError, match=r"another process is at work in .*out; wait for it or stop it"):
+                stylize(items, out, bank, tiny, shard=ours)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    assert stylize(items, out, bank, tiny, shard=ours).skipped == ()  # what a killed process held is free
+
+
+def interrupt() -> bytes:
+    raise KeyboardInterrupt
 
 
 def test_an_items_own_hash_and_that_of_its_pixels(tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
