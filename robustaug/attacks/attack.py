@@ -267,15 +267,18 @@ def in_batches(
 
 def is_surely_met(logits: Tensor, goal: Goal, oracle: Oracle) -> Tensor:
     """Samples that a search has broken by more than its precision may be wrong, bool (N,)."""
-    margin = goal.margin(logits)
-    return margin > (0 if oracle.is_exact else _CLOSE["linf"] * (logits.amax(1) - logits.amin(1)))
+    return goal.margin(logits) > (0 if oracle.is_exact else _doubt(logits, "linf"))
 
 
 def is_too_close_to_call(logits: Tensor, goal: Goal, norm: Norm) -> Tensor:
     """Samples left standing by less than bfloat16 can tell, bool (N,)."""
     margin = goal.margin(logits)
-    spread = logits.amax(1) - logits.amin(1)
-    return (margin <= 0) & (margin > -_CLOSE[norm] * spread)
+    return (margin <= 0) & (margin > -_doubt(logits, norm))
+
+
+def _doubt(logits: Tensor, norm: Norm) -> Tensor:
+    """The margin that bfloat16 cannot tell from 0, (N,)."""
+    return _CLOSE[norm] * (logits.amax(1) - logits.amin(1))
 
 
 def check_count(name: str, number: object) -> None:
