@@ -4,6 +4,7 @@ Images are read ahead and written behind in threads, so that the transfer waits 
 """
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -86,7 +87,11 @@ def stylize(
     positions = range(shard[0], len(plan.items), shard[1])
     written, dropped, done, skipped = 0, 0, 0, list[Skipped]()
     per_image = plan.settings.per_image
-    with progress_bar("Stylising", total=len(positions) * per_image) as advance, WriteBehind(_BEHIND) as writing:
+    with (
+        progress_bar("Stylising", total=len(positions) * per_image) as advance,
+        closing(run(positions, folder.has)) as steps,  # whatever happens, nothing is read ahead any more
+        WriteBehind(_BEHIND) as writing,
+    ):
 
         def store(made: Made) -> None:
             if made.image is None:
@@ -95,7 +100,7 @@ def stylize(
                 folder.write(made.row, made.image)
             advance()
 
-        for step in run(positions, folder.has):
+        for step in steps:
             if isinstance(step, Made):
                 writing.call(store, step)
                 written, dropped = written + (step.image is not None), dropped + (step.image is None)

@@ -7,7 +7,7 @@ under the same paths everywhere. Only this process writes to the output folder.
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
@@ -35,7 +35,7 @@ def check_ray() -> None:
         raise RobustAugError("the engine ray needs Ray; install it with: pip install 'robustaug[ray]'")
 
 
-def run_on_ray(worker: Worker, positions: Iterable[int], has: Has) -> Iterator[Step]:
+def run_on_ray(worker: Worker, positions: Iterable[int], has: Has) -> Generator[Step, None, None]:
     """As :meth:`Worker.run`, on as many actors as the cluster has room for; images come back as PNG bytes.
 
     An actor computes with as many threads as this process, because bytes depend on their number.

@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -111,7 +111,7 @@ class Worker:
             return [variant.path for variant in self.plan.variants(position, digest) if has(variant.path, digest)]
         return []
 
-    def run(self, positions: Iterable[int], has: Has) -> Iterator[Step]:
+    def run(self, positions: Iterable[int], has: Has) -> Generator[Step, None, None]:
         """Load and stylise the images at these positions: each image's ``Loaded``, and later what was made of it.
 
         Variants of one size are gathered, as many as the style takes at once. Where every image has a size of its own

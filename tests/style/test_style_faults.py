@@ -142,6 +142,26 @@ def test_stopped_before_any_of_its_file_operations_it_resumes_to_the_same_tree(
     assert stopped > 15
 
 
+def test_stopped_while_a_changed_image_is_made_again(
+    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The old file must not pass for the new one, whose line is there already."""
+    out = tmp_path / "out"
+    stylize(folder_items(content)[0], out, bank, tiny)
+    write_png(content / "class0" / "0.png", photos(1, 16, 16, seed=99)[0])
+
+    def stopped(image: object) -> bytes:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "encode_png", stopped)
+        with pytest.raises(Killed):
+            stylize(folder_items(content)[0], out, bank, tiny)
+    assert stylize(folder_items(content)[0], out, bank, tiny).written == 1
+    stylize(folder_items(content)[0], tmp_path / "whole", bank, tiny)
+    assert tree(out) == tree(tmp_path / "whole")
+
+
 def test_two_interruptions_after_a_torn_line(
     content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
