@@ -15,7 +15,7 @@ from robustaug.errors import RobustAugError
 from robustaug.files import read_jsonl
 from robustaug.style import Gatys, Painting, StyleBank, folder_items, stylize
 from robustaug.style.folder import own_styles
-from robustaug.style.job import JobResult
+from robustaug.style.job import Item, JobResult
 
 
 @pytest.fixture
@@ -244,3 +244,22 @@ def test_the_images_themselves_as_styles(tmp_path: Path) -> None:
             assert item.label not in painting.labels
     with pytest.raises(RobustAugError, match="none of the images can serve as a style"):
         own_styles([item for item in items if "broken" in item.key])
+
+
+def test_an_items_own_hash_and_that_of_its_pixels(tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
+    image = torch.zeros(3, 16, 16, dtype=torch.uint8)
+    stylize([Item("a", "", lambda: image), Item("b", "", lambda: image, "given")], tmp_path, bank, tiny)
+    hashes = {row["source"]: row["source_sha256"] for row in read_jsonl(tmp_path / "manifest.jsonl")}
+    assert hashes["b"] == "given"
+    assert hashes["a"] == "ef115a0e0c15cdc41958ca46b5b14b456115f4baec5e3ca68599d2a8f435e3b8"  # of 768 zeros
+
+
+def test_an_image_that_vanishes_is_listed(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
+    write_png(content / "good" / "1.png", photos(1, 16, 16)[0])
+    items, _ = folder_items(content)
+    (content / "good" / "1.png").unlink()
+    result = stylize(items, tmp_path / "out", bank, tiny)
+    assert [(item.path, item.reason) for item in result.skipped] == [
+        ("good/1.png", "cannot be read: No such file or directory")
+    ]
+    assert result.written == 1

@@ -4,17 +4,15 @@ import dataclasses
 import io
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from job_cases import small_content, tree
 from PIL import Image
 from style_cases import TINY, photos
@@ -24,9 +22,7 @@ from robustaug.data.images import write_png
 from robustaug.errors import RobustAugError
 from robustaug.files import read_jsonl
 from robustaug.style import Gatys, Painting, StyleBank, folder_items
-from robustaug.style import worker as worker_module
-from robustaug.style.job import Item, JobSettings, stylize
-from robustaug.style.threads import WriteBehind, read_ahead
+from robustaug.style.job import JobSettings, stylize
 
 KILLS = int(os.environ.get("ROBUSTAUG_KILLS", "6"))
 TWO = JobSettings(per_image=2, strength=(0.4, 1.0))
@@ -190,48 +186,15 @@ def test_two_interruptions_after_a_torn_line(
     assert tree(out) == tree(tmp_path / "whole")
 
 
-def test_an_interruption_loses_nothing_that_was_made(
-    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Ctrl-C strikes in the second batch: the first is written to its end."""
-    items, _ = folder_items(content)
-    make, calls = worker_module.Worker.make, [0]
-
-    def interrupted(self: worker_module.Worker, batch: object) -> object:
-        calls[0] += 1
-        if calls[0] == 2:
-            raise KeyboardInterrupt
-        return make(self, batch)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(worker_module.Worker, "make", interrupted)
-    monkeypatch.setattr(jobs, "encode_png", slowly(jobs.encode_png))
-    with pytest.raises(KeyboardInterrupt):
-        stylize(items, tmp_path / "out", bank, dataclasses.replace(tiny, batch_size=2))
-    assert len(list((tmp_path / "out").rglob("*.png"))) == 2
-    monkeypatch.undo()
-    assert stylize(items, tmp_path / "out", bank, tiny).already_done == 2
-
-
-def slowly(function: Callable[..., object]) -> Callable[..., object]:
-    """A function that takes a random while."""
-
-    def slow(*args: object, **options: object) -> object:
-        time.sleep(random.uniform(0, 0.02))
-        return function(*args, **options)
-
-    return slow
-
-
-def test_no_timing_of_threads_changes_a_byte(
-    content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    items, _ = folder_items(content)
-    stylize(items, tmp_path / "whole", bank, tiny, TWO)
-    slow = [dataclasses.replace(item, read=slowly(item.read)) for item in items]
-    monkeypatch.setattr(jobs, "encode_png", slowly(jobs.encode_png))
-    for number in range(3):
-        stylize(slow, tmp_path / f"slow{number}", bank, tiny, TWO)
-        assert tree(tmp_path / f"slow{number}") == tree(tmp_path / "whole")
+def test_a_damaged_manifest_is_named(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
+    items, manifest = folder_items(content)[0], tmp_path / "out" / "manifest.jsonl"
+    stylize(items, tmp_path / "out", bank, tiny)
+    lines = manifest.read_bytes().splitlines(keepends=True)
+    manifest.write_bytes(b"".join([*lines[:2], b"damaged\n", *lines[2:]]))
+    with pytest.raises(
+        RobustAugError, match=r"manifest\.jsonl, line 3 is not valid JSON; restore the file or delete it"
+    ):
+        stylize(items, tmp_path / "out", bank, tiny)
 
 
 def test_twenty_damaged_files_among_a_hundred(tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
@@ -307,73 +270,6 @@ def test_a_full_disk_leaves_nothing_half_written(
     assert tree(out) == tree(tmp_path / "whole")
 
 
-def test_an_image_that_vanishes_is_listed(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
-    items, _ = folder_items(content)
-    (content / "class0" / "2.png").unlink()
-    result = stylize(items, tmp_path / "out", bank, tiny)
-    assert [(item.path, item.reason) for item in result.skipped] == [
-        ("class0/2.png", "cannot be read: No such file or directory")
-    ]
-    assert result.written == 5
-
-
-def test_what_is_read_ahead_keeps_its_order_and_its_bound() -> None:
-    lock, begun, most, taken = threading.Lock(), [0], [0], [0]
-
-    def read(number: int) -> int:
-        with lock:
-            begun[0] += 1
-            most[0] = max(most[0], begun[0] - taken[0])
-        time.sleep(random.uniform(0, 0.003))
-        return number
-
-    for number, found in enumerate(read_ahead(read, range(50), 5)):
-        assert found == number
-        taken[0] += 1
-    assert most[0] <= 7  # five ahead, the one that is asked for, and the one just taken
-
-    def broken(number: int) -> int:
-        if number == 3:
-            raise RobustAugError("three")
-        return number
-
-    found = list[int]()
-    with pytest.raises(RobustAugError, match="three"):
-        found.extend(read_ahead(broken, range(50), 5))
-    stopped = read_ahead(read, iter(range(10**9)), 5)
-    assert next(stopped) == 0
-    stopped.close()  # and does not read the rest
-
-
-def test_what_is_written_behind_raises_its_errors_and_is_always_finished() -> None:
-    done = list[int]()
-
-    def write(number: int) -> None:
-        time.sleep(0.002)
-        if number == 5:
-            raise RobustAugError("five")
-        done.append(number)
-
-    def write_all(numbers: Iterable[int], behind: int) -> None:
-        with WriteBehind(behind) as writing:
-            for number in numbers:
-                writing.call(write, number)
-
-    def interrupted() -> Iterator[int]:
-        yield from range(6, 20)
-        raise KeyboardInterrupt
-
-    with pytest.raises(RobustAugError, match="five"):
-        write_all(range(1000), 3)
-    assert 5 <= len(done) < 30
-    done.clear()
-    with pytest.raises(KeyboardInterrupt):
-        write_all(interrupted(), 100)
-    assert sorted(done) == list(range(6, 20))
-    with pytest.raises(RobustAugError, match="five"):
-        write_all([5], 100)
-
-
 @pytest.mark.parametrize(("theirs", "ours", "is_free"), [((0, 1), (0, 1), False), ((1, 2), (1, 2), False),
                                                           ((0, 1), (1, 2), False), ((0, 2), (1, 2), True)])  # fmt: skip
 def test_two_processes_at_one_shard(
@@ -410,11 +306,3 @@ def test_two_processes_at_one_shard(
 
 def interrupt() -> bytes:
     raise KeyboardInterrupt
-
-
-def test_an_items_own_hash_and_that_of_its_pixels(tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
-    image = torch.zeros(3, 16, 16, dtype=torch.uint8)
-    stylize([Item("a", "", lambda: image), Item("b", "", lambda: image, "given")], tmp_path, bank, tiny)
-    hashes = {row["source"]: row["source_sha256"] for row in read_jsonl(tmp_path / "manifest.jsonl")}
-    assert hashes["b"] == "given"
-    assert hashes["a"] == "ef115a0e0c15cdc41958ca46b5b14b456115f4baec5e3ca68599d2a8f435e3b8"  # of 768 zeros
