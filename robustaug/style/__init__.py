@@ -9,6 +9,7 @@ from robustaug.style.folder import folder_items
 from robustaug.style.gatys import Gatys, transfer
 from robustaug.style.job import Item, JobResult, items_of, stylize
 from robustaug.style.method import StyleTransfer, TargetCache, TransferResult
+from robustaug.style.random_style import RandomStyle
 from robustaug.style.settings import StyleSettings, settings_for
 from robustaug.style.vgg import VGGEncoder, load_encoder
 
@@ -19,6 +20,7 @@ __all__ = [
     "Item",
     "JobResult",
     "Painting",
+    "RandomStyle",
     "StyleBank",
     "StyleSettings",
     "StyleTransfer",

@@ -2,6 +2,9 @@
 
 Huang and Belongie, "Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization", ICCV 2017. The
 content's VGG features take on mean and deviation of the painting's, and a decoder makes them an image again.
+
+Deviation: before that, the content's colours take on mean and covariance of the painting's. Deviations alone cannot
+make a colour photo grey, nor a grey one coloured.
 """
 
 from collections.abc import Sequence
@@ -16,6 +19,7 @@ from torch import Tensor
 from robustaug.files import sha256
 from robustaug.hardware import autocast, resolve_precision
 from robustaug.style.bank import Blend, Painting
+from robustaug.style.colour import colour_statistics, recoloured
 from robustaug.style.decoder import Decoder, Statistics, load_decoder, statistics
 from robustaug.style.method import StyleTransfer, TargetCache, scaled
 from robustaug.style.settings import settings_for
@@ -81,25 +85,28 @@ class AdaIN(StyleTransfer):
             Statistics(*(torch.cat([target[i][j] for target in targets]) for j in range(2)))
             for i in range(len(decoder.layers))
         ]
+        colours = [torch.cat([target[-1][j] for target in targets]) for j in range(2)]
+        work = recoloured(work, *colours, strength[:, None, None].double())
         with torch.no_grad(), autocast(resolve_precision(self.precision, work.device), work.device):
             images = decoder(self.encoder(work, decoder.layers), style, strength)
         return images.float().clamp(0, 1), {}
 
     def _mixed(
         self, blend: Blend, side: int, decoder: Decoder, content: Tensor, cache: TargetCache
-    ) -> list[Statistics]:
-        """The statistics at each of the decoder's layers: the weighted mean of the paintings'."""
+    ) -> list[tuple[Tensor, Tensor]]:
+        """The statistics at each of the decoder's layers and of the colours: the weighted mean of the paintings'."""
         given = [self._targets(painting, side, decoder, content, cache) for painting in blend.paintings]
+        columns = [[target[name] for target in given] for name in given[0]]
         means = [
-            torch.stack([w * target[layer] for w, target in zip(blend.weights, given, strict=True)]).sum(0)
-            for layer in decoder.layers
+            torch.stack([w * value for w, value in zip(blend.weights, column, strict=True)]).sum(0)
+            for column in columns
         ]
-        return [Statistics(*mean) for mean in means]
+        return list(zip(means[::2], means[1::2], strict=True))
 
     def _targets(
         self, painting: Painting, side: int, decoder: Decoder, content: Tensor, cache: TargetCache
     ) -> dict[str, Tensor]:
-        """A painting's statistics, (2, 1, C, 1, 1) a layer; kept, unless it takes on the content's colours."""
+        """A painting's statistics, by layer and last of its colours; kept, unless it takes on the content's."""
         key = (painting.sha256, side, decoder.layers, self.color, self.precision, self.encoder.fingerprint,
                content.device)  # fmt: skip
 
@@ -107,7 +114,10 @@ class AdaIN(StyleTransfer):
             image = self._picture(painting, side, content.device, content)
             with torch.no_grad(), autocast(resolve_precision(self.precision, image.device), image.device):
                 features = self.encoder(image, decoder.layers)
-            return {layer: torch.stack(statistics(value)) for layer, value in features.items()}
+            found = [statistics(features[layer]) for layer in decoder.layers]
+            names = [f"{layer} {what}" for layer in (*decoder.layers, "colour") for what in ("mean", "spread")]
+            values = [value for pair in (*found, colour_statistics(image)) for value in pair]
+            return dict(zip(names, values, strict=True))
 
         return make() if self.color == "statistics" else cache.get(key, make)
 

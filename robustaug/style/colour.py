@@ -57,24 +57,39 @@ def with_statistics_of(content: Tensor, painting: Tensor) -> Tensor:
     Returns:
         (1, 3, h, w), clamped to [0, 1]: there alone the statistics may differ from the content's.
     """
-    mean_of_content, covariance_of_content = _colour_statistics(content)
-    mean, covariance = _colour_statistics(painting)
-    matrix = _symmetric_power(covariance_of_content, 0.5) @ _symmetric_power(covariance, -0.5)
-    colours = matrix @ (painting[0].double().flatten(1) - mean) + mean_of_content
-    return colours.view(painting.shape).to(painting.dtype).clamp(0, 1)
+    return recoloured(painting, *colour_statistics(content))
 
 
-def _colour_statistics(image: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (3, 1) and covariance (3, 3) of the colours of (1, 3, H, W), float64."""
-    colours = image[0].double().flatten(1)
-    mean = colours.mean(1, keepdim=True)
-    return mean, (colours - mean) @ (colours - mean).T / colours.shape[1]
+def recoloured(images: Tensor, mean: Tensor, covariance: Tensor, share: Tensor | float = 1.0) -> Tensor:
+    """Images whose colours have another mean and covariance (the same equations), or a share of the way there.
+
+    Args:
+        images: (N, 3, H, W) in [0, 1].
+        mean: (N or 1, 3, 1), float64, of the colours wanted.
+        covariance: (N or 1, 3, 3), float64.
+        share: 0 keeps the images, 1 gives them the statistics; a number, or (N, 1, 1).
+
+    Returns:
+        (N, 3, H, W), clamped to [0, 1]: there alone the statistics may differ from those wanted.
+    """
+    own_mean, own_covariance = colour_statistics(images)
+    matrix = _symmetric_power(covariance, 0.5) @ _symmetric_power(own_covariance, -0.5)
+    colours = images.double().flatten(2)
+    moved = colours + share * (matrix @ (colours - own_mean) + mean - colours)
+    return moved.view(images.shape).to(images.dtype).clamp(0, 1)
 
 
-def _symmetric_power(matrix: Tensor, power: float) -> Tensor:
-    values, vectors = torch.linalg.eigh(matrix)
+def colour_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (N, 3, 1) and covariance (N, 3, 3) of the colours of each of (N, 3, H, W), float64."""
+    colours = images.double().flatten(2)
+    mean = colours.mean(2, keepdim=True)
+    return mean, (colours - mean) @ (colours - mean).mT / colours.shape[2]
+
+
+def _symmetric_power(matrices: Tensor, power: float) -> Tensor:
+    values, vectors = torch.linalg.eigh(matrices)
     # A grey picture's colours have no variance: the floor, a tenth of an 8-bit level, keeps rounding errors small.
-    return vectors * values.clamp_min((0.1 / 255) ** 2) ** power @ vectors.T
+    return (vectors * values.clamp_min((0.1 / 255) ** 2).pow(power)[:, None]) @ vectors.mT
 
 
 def _mix(images: Tensor, matrix: Tensor) -> Tensor:

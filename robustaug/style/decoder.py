@@ -3,6 +3,7 @@
 Huang and Belongie, "Arbitrary Style Transfer in Real-time with Adaptive Instance Normalization", ICCV 2017, section 6.
 """
 
+import functools
 import itertools
 import json
 from collections.abc import Mapping, Sequence
@@ -65,8 +66,9 @@ class Decoder(nn.Module):
 
     Deviations from the paper, for content that survives on small images: the features of every block take part, each
     with the painting's statistics at that block, where the paper has the deepest alone; VGG-16 in place of VGG-19; at
-    most two convolutions a block, and the last ones narrower. Reflection padding and nearest-neighbour enlargement are
-    the paper's.
+    most two convolutions a block, and the last ones narrower; and a fixed pattern of noise is added to the features, in
+    proportion to the painting's deviation, from which strokes grow where the content is flat. Reflection padding and
+    nearest-neighbour enlargement are the paper's.
 
     Args:
         level: the deepest layer: ``conv3_1`` or ``conv4_1``, for small and large images.
@@ -89,6 +91,7 @@ class Decoder(nn.Module):
             for i, (narrower, width) in enumerate(itertools.pairwise(widths))
         )
         self.last = _convolution(_LAST_WIDTH, 3)
+        self.noise = nn.ParameterList(nn.Parameter(torch.full((1, _CHANNELS[each], 1, 1), 0.1)) for each in self.layers)
         self.register_buffer("scale", torch.ones(len(self.layers)))
         self.to(memory_format=torch.channels_last)
 
@@ -102,12 +105,21 @@ class Decoder(nn.Module):
         """
         x: Tensor | None = None
         for i in reversed(range(len(self.layers))):
-            skip = adain(features[self.layers[i]], style[i], strength) / self.scale[i]
+            skip = adain(features[self.layers[i]], style[i], strength)
+            noise = _pattern(skip.shape[2], skip.shape[3]).to(skip)
+            weight = self.noise[i] * style[i].std * strength.view(-1, 1, 1, 1)
+            skip = torch.addcmul(skip, weight.to(skip.dtype), noise) / self.scale[i]
             if x is not None:
                 x = skip + F.interpolate(x, skip.shape[-2:], mode="nearest")
             x = self.blocks[i](skip if x is None else x)
         images: Tensor = self.last(x)
         return images
+
+
+@functools.lru_cache(maxsize=64)
+def _pattern(height: int, width: int) -> Tensor:
+    """The same noise for every image, (1, 1, height, width), so that results repeat and do not depend on the batch."""
+    return torch.randn(1, 1, height, width, generator=torch.Generator().manual_seed(0))
 
 
 def _block(inputs: int, outputs: int, convolutions: int) -> nn.Sequential:

@@ -23,6 +23,7 @@ from robustaug.files import output_folder, sha256, write_jsonl
 from robustaug.hardware import Precision, autocast, resolve_precision
 from robustaug.progress import Advance
 from robustaug.style.adain import PAINTING_SCALE
+from robustaug.style.colour import colour_statistics, recoloured
 from robustaug.style.decoder import Decoder, Statistics, save_decoder, statistics
 from robustaug.style.job import Item
 from robustaug.style.losses import content_loss, gram, style_loss, total_variation
@@ -210,17 +211,19 @@ class _Run:
     def _losses(self, content: Tensor, style: Tensor, strength: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Content and style loss, how far values leave [0, 1], and total variation; (N,) each."""
         layers = self.decoder.layers
+        index = torch.arange(len(content), device=self.device) % len(style)
+        colours = [value[index] for value in colour_statistics(style)]
         with torch.no_grad(), autocast(self.dtype, self.device):
             of_content = self.encoder(content, {*layers, self.settings.content_layer})
+            of_recoloured = self.encoder(recoloured(content, *colours, strength[:, None, None].double()), layers)
             of_style = self.encoder(style, layers)
-        index = torch.arange(len(content), device=self.device) % len(style)
         targets = {
             layer: torch.lerp(gram(of_content[layer]), gram(of_style[layer])[index], strength[:, None, None])
             for layer in layers
         }
         given = [statistics(of_style[layer]) for layer in layers]
         with autocast(self.dtype, self.device):
-            images = self.decoder(of_content, [Statistics(*(v[index] for v in each)) for each in given], strength)
+            images = self.decoder(of_recoloured, [Statistics(*(v[index] for v in each)) for each in given], strength)
             inside = images.float().clamp(0, 1)
             found = self.encoder.forward(inside, {*layers, self.settings.content_layer})
         goal = of_content[self.settings.content_layer].float()
