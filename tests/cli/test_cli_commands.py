@@ -17,7 +17,7 @@ from robustaug.evaluation.statistics import accuracy_interval
 from robustaug.experiment import load_preset
 from robustaug.files import read_json, read_jsonl
 
-COMMANDS = ["demo", "run", "stylize", "attack", "evaluate", "report", "doctor"]
+COMMANDS = ["demo", "run", "stylize", "style-train", "preserve", "attack", "evaluate", "report", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -190,3 +190,33 @@ def test_ctrl_c_in_training(cli: CommandLine, work: Path) -> None:
         assert cli("run", "job.toml", "--out", name, *(["--resume"] if name == "stopped" else [])).code == 0
     model = arm / "model.safetensors"
     assert (work / "stopped" / model).read_bytes() == (work / "whole" / model).read_bytes()
+
+
+def test_a_decoder_is_trained_and_used(cli: CommandLine, work: Path) -> None:
+    command = ("style-train", "images", "trained", "--size", "32", "--steps", "2", "--batch-size", "2")
+    answer = cli(*command)
+    assert (answer.code, answer.err) == (0, "")
+    assert f"{Path('trained') / 'decoder.safetensors'} written; on held-out pictures" in answer.out
+    assert [row["step"] for row in read_jsonl(work / "trained" / "curve.jsonl")] == [1, 2]
+    before = (work / "trained" / "decoder.safetensors").read_bytes()
+    assert cli(*command).code == 0  # nothing left to do
+    assert (work / "trained" / "decoder.safetensors").read_bytes() == before
+    answer = cli(*command, "--seed", "1")
+    assert answer.code == 2
+    assert "other settings" in answer.err
+    use = ("stylize", "images", "out", "--method", "adain", "--decoder", "trained/decoder.safetensors")
+    answer = cli(*use)
+    assert (answer.code, answer.err) == (0, "")
+    rows = read_jsonl(work / "out" / "manifest.jsonl")
+    assert {row["method"] for row in rows} == {"adain"}
+    assert len(rows) == len([*(work / "images").rglob("*.png")])
+
+
+def test_too_few_pictures_for_a_decoder(cli: CommandLine, work: Path) -> None:
+    few = work / "few"
+    few.mkdir()
+    shutil.copy(next((work / "images").rglob("*.png")), few / "one.png")
+    answer = cli("style-train", "few", "trained", "--steps", "2")
+    assert answer.code == 2
+    assert "1 photos and 12 paintings are too few; give at least 10 and 2" in answer.err
+    assert not (work / "trained").exists()
