@@ -163,7 +163,8 @@ class Plan:
         draw = partial(_draw, settings.seed, item.key, number)
         low, high = settings.strengths
         strength = low if low == high else round(low + (high - low) * draw("strength", 1)[0], 4)
-        style = Blend(tuple(paintings), tuple(_SMALLEST_SHARE + share for share in draw("blend", len(paintings))))
+        shares = [_SMALLEST_SHARE + share for share in draw("blend", len(paintings))] if len(paintings) > 1 else [1.0]
+        style = Blend(tuple(paintings), tuple(shares))
         hashes = [painting.sha256 for painting in paintings]
         suffix = f"__{_fitting('+'.join(slug(painting.name) for painting in paintings), _LONGEST_STYLE)}.png"
         row: dict[str, Any] = {
