@@ -14,7 +14,7 @@ from robustaug.cli import main
 from robustaug.models import build_model, save_checkpoint
 from robustaug.style import StyleSettings
 
-STYLE = StyleSettings(16, 24, "conv1_2", ("conv1_1", "conv1_2"), 0.1, 0.0, 2, 0.05)
+STYLE = StyleSettings(16, 24, ("conv1_2",), ("conv1_1", "conv1_2"), 0.1, 0.0, 2, 0.05)
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
 CONFIG = """
 name = "tiny"

@@ -14,7 +14,7 @@ from robustaug.files import read_json
 from robustaug.style import StyleSettings
 
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
-STYLE = StyleSettings(16, 24, "conv1_2", ("conv1_1", "conv1_2"), 0.1, 0.0, 2, 0.05)
+STYLE = StyleSettings(16, 24, ("conv1_2",), ("conv1_1", "conv1_2"), 0.1, 0.0, 2, 0.05)
 
 
 def coloured_squares(root: Path, per_class: int = 10, size: tuple[int, int] = (16, 16), seed: int = 0) -> Path:

@@ -20,7 +20,7 @@ def tiny(encoder: VGGEncoder) -> Gatys:
 
 @pytest.fixture(scope="session")
 def quick(encoder: VGGEncoder) -> Gatys:
-    settings = StyleSettings(32, 40, "conv2_1", ("conv1_1", "conv2_1"), 0.05, 0.0, 12, 0.06)
+    settings = StyleSettings(32, 40, ("conv2_1",), ("conv1_1", "conv2_1"), 0.05, 0.0, 12, 0.06)
     return Gatys(encoder=encoder, settings=settings, precision="float32")
 
 

@@ -6,7 +6,7 @@ import torch
 
 from robustaug.style import Gatys, StyleSettings
 
-TINY = StyleSettings(16, 24, "conv1_2", ("conv1_1", "conv1_2"), 0.1, 0.0, 2, 0.05)
+TINY = StyleSettings(16, 24, ("conv1_2",), ("conv1_1", "conv1_2"), 0.1, 0.0, 2, 0.05)
 
 
 def photos(n: int, height: int, width: int, seed: int = 0) -> torch.Tensor:

@@ -12,7 +12,6 @@ from torch import Tensor
 from robustaug.errors import RobustAugError
 from robustaug.style import Gatys, Painting, StyleBank, TargetCache, settings_for, transfer
 from robustaug.style.colour import rgb_to_yiq, to_grey
-from robustaug.style.gatys import _adam
 from robustaug.style.losses import gram
 from robustaug.style.settings import SETTINGS
 
@@ -139,27 +138,6 @@ def test_bfloat16_agrees_with_float32(quick: Gatys, stripes: Painting) -> None:
     exact = quick(content, stripes)
     rounded = dataclasses.replace(quick, precision="bfloat16")(content, stripes)
     assert (exact - rounded).abs().mean() < 0.03
-
-
-def test_adam_is_torchs_adam_with_a_cosine() -> None:
-    generator = torch.Generator().manual_seed(0)
-    start = 0.3 + 0.4 * torch.rand(2, 3, 4, 4, generator=generator)
-    goal = torch.rand(2, 3, 4, 4, generator=generator)
-
-    def objective(x: Tensor) -> Tensor:
-        return ((x - goal) ** 4).sum()
-
-    steps, rate = 7, 0.02
-    expected = start.clone().requires_grad_()
-    optimiser = torch.optim.Adam([expected], lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(steps):
-        optimiser.zero_grad()
-        objective(expected).backward()
-        optimiser.step()
-        schedule.step()
-        expected.data.clamp_(0, 1)
-    torch.testing.assert_close(_adam(objective, start, steps, rate), expected.detach(), atol=1e-6, rtol=1e-5)
 
 
 def test_inputs_and_state_are_left_alone(quick: Gatys, stripes: Painting) -> None:
