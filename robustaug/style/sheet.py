@@ -123,7 +123,9 @@ def _wrapped(texts: list[str], font: ImageFont.FreeTypeFont) -> list[str]:
     texts = ["".join(letter if letter.isprintable() else "?" for letter in text) for text in texts if text]
     if len(texts) == 1:
         first = _cut(texts[0], font, "")
-        texts = [first, texts[0][len(first) :]]
+        if first != texts[0] and " " in first:
+            first = first.rpartition(" ")[0]
+        texts = [first, texts[0][len(first) :].strip()]
     return [_cut(text, font, "…") for text in texts[:_LINES]]
 
 

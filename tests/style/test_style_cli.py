@@ -9,9 +9,10 @@ from style_cases import TINY, photos
 from typer.testing import CliRunner
 
 from robustaug.cli.stylize import stylize
-from robustaug.data.images import write_png
+from robustaug.data.images import read_image, write_png
 from robustaug.errors import RobustAugError
 from robustaug.files import read_json, read_jsonl
+from robustaug.models import build_model, save_checkpoint
 
 
 @pytest.fixture
@@ -183,6 +184,38 @@ def test_textures_and_own_images_as_styles(content: Path, tmp_path: Path) -> Non
             assert not row["style"].startswith(source)
             if word == "other-class":
                 assert row["style"].startswith("dog" if row["label"] == "cat" else "cat")
+
+
+def test_a_classifier_drops_what_it_does_not_recognise(content: Path, tmp_path: Path) -> None:
+    for number in range(3):
+        write_png(content / "dog" / f"{number}.png", photos(1, 16, 16, seed=10 + number)[0])
+    model = build_model("small_cnn", 2, (16, 16), seed=4)
+    save_checkpoint(tmp_path / "model.safetensors", model, class_names=("cat", "dog"), extra={})
+    options = [
+        "--size",
+        16,
+        "--per-image",
+        3,
+        "--classifier",
+        tmp_path / "model.safetensors",
+        "--keep-label-above",
+        0.5,
+    ]
+    result = run(content, tmp_path / "out", *options)
+    rows, dropped = (read_jsonl(tmp_path / "out" / f"{name}.jsonl") for name in ("manifest", "dropped"))
+    assert result.exit_code == 0
+    assert result.stdout.splitlines() == [
+        f"{len(rows)} stylised images written to {tmp_path / 'out'}.",
+        f"{len(dropped)} were dropped because they no longer show their label: see dropped.jsonl.",
+    ]
+    assert 0 < len(rows) == 18 - len(dropped) < 18
+    for row in rows:
+        image = read_image(tmp_path / "out" / row["path"])[None].float() / 255
+        share = model.eval()(image).softmax(1)[0, ["cat", "dog"].index(row["label"])]
+        assert row["label_probability"] == pytest.approx(float(share), abs=2e-4)
+        assert row["label_probability"] > 0.5
+    assert all(row["label_probability"] <= 0.5 for row in dropped)
+    assert run(content, tmp_path / "out", *options).stdout.startswith("Nothing to do: all 18 variants")
 
 
 def test_names_that_would_break_a_line(content: Path, tmp_path: Path) -> None:
