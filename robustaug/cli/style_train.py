@@ -25,7 +25,7 @@ def style_train(
         Path | None, typer.Option(help="Folder of paintings.", show_default="the 12 embedded ones", metavar="DIR")
     ] = None,
     level: Annotated[
-        Level, typer.Option(help="conv3_1 for images below 112 px, conv4_1 for larger ones.")
+        Level, typer.Option(help="How deep it looks: conv4_1 suits images from about 128 px up.")
     ] = Level.CONV3_1,
     size: Annotated[
         list[int] | None,

@@ -26,19 +26,18 @@ from robustaug.style.settings import settings_for
 
 # Shorter side of a painting against that of the image: sets the size of its strokes.
 PAINTING_SCALE = 1.5
-# Images below this shorter side are worked on enlarged to it; from the second on, the deeper decoder is used.
-SMALLEST_SIDE, DEEP_FROM = 64, 112
+SMALLEST_SIDE = 64  # smaller images are worked on enlarged
 
 
 @dataclass(frozen=True, eq=False)
 class AdaIN(StyleTransfer):
-    """AdaIN with this project's decoders: one for small images, one that looks deeper for large ones.
+    """AdaIN with this project's decoder.
 
     Statistics of a blend are the weighted mean of its paintings' (section 7.2 of the paper, for features). There is no
     objective to be minimised, and so there are no losses; :func:`~robustaug.style.gatys.measure` gives them.
 
     Attributes:
-        decoder: a file of ``robustaug style-train``, used at every size; None takes the embedded ones by size.
+        decoder: a file of ``robustaug style-train``; None takes the embedded one.
     """
 
     decoder: Path | str | None = None
@@ -53,32 +52,27 @@ class AdaIN(StyleTransfer):
             "color": self.color,
             "precision": str(resolve_precision(self.precision, self.device)).removeprefix("torch."),
             "encoder": self.encoder.fingerprint,
-            "decoders": [_fingerprint(decoder) for decoder in self._decoders.values()],
-            "sizes": [SMALLEST_SIDE, DEEP_FROM, PAINTING_SCALE],
+            "decoder": sha256(b"".join(value.cpu().numpy().tobytes() for value in self._decoder.state_dict().values())),
+            "sizes": [SMALLEST_SIDE, PAINTING_SCALE],
         }
 
     @cached_property
-    def _decoders(self) -> dict[str, Decoder]:
-        fingerprint = self.encoder.fingerprint
-        if self.decoder is not None:
-            return {"": load_decoder(self.decoder, encoder=fingerprint).to(self.device)}
-        return {
-            level: load_decoder(level=level, encoder=fingerprint).to(self.device) for level in ("conv3_1", "conv4_1")
-        }
-
-    def _decoder_for(self, shorter: int) -> Decoder:
-        if self.decoder is not None:
-            return self._decoders[""]
-        return self._decoders["conv4_1" if shorter >= DEEP_FROM else "conv3_1"]
+    def _decoder(self) -> Decoder:
+        return load_decoder(self.decoder, encoder=self.encoder.fingerprint).to(self.device)
 
     def _working_size(self, height: int, width: int) -> tuple[int, int]:
         settings_for(height, width)  # refuses what is too small or too large
         return (height, width) if min(height, width) >= SMALLEST_SIDE else scaled(height, width, SMALLEST_SIDE)
 
     def _transfer(
-        self, work: Tensor, shape: tuple[int, int], blends: Sequence[Blend], strength: Tensor, cache: TargetCache
+        self,
+        work: Tensor,
+        shape: tuple[int, int],  # noqa: ARG002 - Gatys needs it
+        blends: Sequence[Blend],
+        strength: Tensor,
+        cache: TargetCache,
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        decoder = self._decoder_for(min(shape))
+        decoder = self._decoder
         side = round(PAINTING_SCALE * min(work.shape[-2:]))
         targets = [self._mixed(blend, side, decoder, work[row : row + 1], cache) for row, blend in enumerate(blends)]
         style = [
@@ -120,7 +114,3 @@ class AdaIN(StyleTransfer):
             return dict(zip(names, values, strict=True))
 
         return make() if self.color == "statistics" else cache.get(key, make)
-
-
-def _fingerprint(decoder: Decoder) -> str:
-    return sha256(b"".join(value.cpu().numpy().tobytes() for value in decoder.state_dict().values()))

@@ -14,17 +14,15 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from robustaug.errors import RobustAugError
-from robustaug.files import writing
+from robustaug.files import write_bytes
 
 Level = str
-EMBEDDED_DECODERS: dict[Level, str] = {
-    "conv3_1": "adain_conv3_1_fp16.safetensors",
-    "conv4_1": "adain_conv4_1_fp16.safetensors",
-}
+EMBEDDED_DECODER = "adain_conv3_1_fp16.safetensors"
+DEEPEST = ("conv3_1", "conv4_1")
 LEVELS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1")
 _CHANNELS = {"conv1_1": 64, "conv2_1": 128, "conv3_1": 256, "conv4_1": 512}
 _LAST_WIDTH = 32
@@ -81,8 +79,8 @@ class Decoder(nn.Module):
 
     def __init__(self, level: Level = "conv3_1") -> None:
         super().__init__()
-        if level not in EMBEDDED_DECODERS:
-            raise RobustAugError(f"a decoder cannot start at {level!r}; use one of {', '.join(EMBEDDED_DECODERS)}")
+        if level not in DEEPEST:
+            raise RobustAugError(f"a decoder cannot start at {level!r}; use one of {', '.join(DEEPEST)}")
         self.level = level
         self.layers = LEVELS[: LEVELS.index(level) + 1]
         widths = [_LAST_WIDTH, *(_CHANNELS[layer] for layer in self.layers)]
@@ -146,23 +144,21 @@ def save_decoder(decoder: Decoder, path: Path, *, encoder: str) -> None:
     """
     state = {name: value.detach().cpu().half().contiguous() for name, value in decoder.state_dict().items()}
     about = json.dumps({"level": decoder.level, "encoder": encoder})  # one entry: several come in any order
-    with writing(path) as temporary:
-        save_file(state, temporary, metadata={_KEY: about})
+    write_bytes(path, save(state, metadata={_KEY: about}))
 
 
-def load_decoder(source: Path | str | None = None, *, level: Level = "conv3_1", encoder: str | None = None) -> Decoder:
+def load_decoder(source: Path | str | None = None, *, encoder: str | None = None) -> Decoder:
     """Read a decoder.
 
     Args:
-        source: a file of :func:`save_decoder`; None takes the embedded one of ``level``.
-        level: of the embedded decoder.
+        source: a file of :func:`save_decoder`; None takes the embedded one.
         encoder: fingerprint of the encoder that will be used with it.
 
     Raises:
         RobustAugError: a file that is missing, damaged, no decoder, or was trained with another encoder.
     """
     if source is None:
-        with as_file(files("robustaug.style") / "assets" / EMBEDDED_DECODERS[Decoder(level).level]) as path:
+        with as_file(files("robustaug.style") / "assets" / EMBEDDED_DECODER) as path:
             return load_decoder(path, encoder=encoder)
     path = Path(source)
     if not path.is_file():
