@@ -5,9 +5,9 @@ Works alone on any images: ``transfer(content, painting)`` for a batch in memory
 
 from robustaug.style.adain import AdaIN
 from robustaug.style.bank import Blend, Painting, StyleBank
-from robustaug.style.folder import folder_items
+from robustaug.style.folder import folder_items, own_styles
 from robustaug.style.gatys import Gatys, transfer
-from robustaug.style.job import Item, JobResult, items_of, stylize
+from robustaug.style.job import Item, JobResult, JobSettings, LabelCheck, items_of, stylize
 from robustaug.style.method import StyleTransfer, TargetCache, TransferResult
 from robustaug.style.random_style import RandomStyle
 from robustaug.style.settings import StyleSettings, settings_for
@@ -19,6 +19,8 @@ __all__ = [
     "Gatys",
     "Item",
     "JobResult",
+    "JobSettings",
+    "LabelCheck",
     "Painting",
     "RandomStyle",
     "StyleBank",
@@ -30,6 +32,7 @@ __all__ = [
     "folder_items",
     "items_of",
     "load_encoder",
+    "own_styles",
     "settings_for",
     "stylize",
     "transfer",
