@@ -83,11 +83,11 @@ def fast_products(device: torch.device) -> Iterator[None]:
     Exact for inputs that were bfloat16 before: their products are float32 numbers. Torch before 2.9 multiplies as ever.
     """
     backend, value = (torch.backends.cuda, "tf32") if device.type == "cuda" else (torch.backends.mkldnn, "bf16")
-    matmul = getattr(backend, "matmul", None)
-    before = getattr(matmul, "fp32_precision", None)
-    if before is None:
+    matmul: Any = getattr(backend, "matmul", None)
+    if not hasattr(matmul, "fp32_precision"):
         yield
         return
+    before = matmul.fp32_precision
     matmul.fp32_precision = value
     try:
         yield

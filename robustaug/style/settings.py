@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from robustaug.errors import RobustAugError
 
@@ -77,7 +77,7 @@ class StyleSettings:
 
 
 def _check_layers(kind: str, layers: tuple[str, ...], weights: tuple[float, ...]) -> None:
-    if isinstance(layers, str) or not layers or len(set(layers)) < len(layers):
+    if not isinstance(layers, tuple) or not layers or len(set(layers)) < len(layers):
         raise RobustAugError(f"{kind}_layers are {layers!r}; give at least one layer, each once, as ('conv3_1',)")
     if weights and len(weights) != len(layers):
         raise RobustAugError(f"{len(weights)} {kind}_layer_weights for {len(layers)} layers; give each one, or none")
@@ -92,15 +92,26 @@ def _shares(layers: tuple[str, ...], weights: tuple[float, ...]) -> dict[str, fl
 
 MIN_SIDE, MAX_SIDE = 16, 1024
 
+
+def _settings(
+    working_size: int, painting_size: int, content_layer: str, style_layers: tuple[str, ...], **others: Any
+) -> StyleSettings:
+    how: dict[str, Any] = {"learning_rate": 0.1, "optimizer": "lbfgs", "tolerance": 0.02}
+    return StyleSettings(working_size, painting_size, (content_layer,), style_layers, **how, **others)
+
+
 _SHALLOW = ("conv1_1", "conv2_1", "conv3_1")
 _DEEP = ("conv1_1", "conv2_1", "conv3_1", "conv4_1")
 
 # (largest shorter side in pixels, settings): chosen by looking, see docs/style.md.
 SETTINGS: tuple[tuple[int, StyleSettings], ...] = (
-    (48, StyleSettings(56, 96, ("conv2_2",), _SHALLOW, 0.7, 0.0, 24, 0.08)),
-    (96, StyleSettings(96, 160, ("conv3_1",), _SHALLOW, 0.15, 0.5, 50, 0.05)),
-    (160, StyleSettings(128, 192, ("conv3_1",), _DEEP, 0.12, 1.0, 80, 0.05)),
-    (MAX_SIDE, StyleSettings(192, 256, ("conv3_3",), _DEEP, 0.08, 2.0, 150, 0.04)),
+    (48, _settings(56, 96, "conv2_2", _SHALLOW, content_weight=0.7, variation_weight=0.0, steps=14, coarse_steps=8)),
+    (96, _settings(96, 160, "conv3_1", _SHALLOW, content_weight=0.15, variation_weight=0.5, steps=18, coarse_steps=12)),
+    (160, _settings(128, 192, "conv3_1", _DEEP, content_weight=0.12, variation_weight=1.0, steps=28, coarse_steps=12)),
+    (
+        MAX_SIDE,
+        _settings(192, 256, "conv3_3", _DEEP, content_weight=0.08, variation_weight=2.0, steps=40, coarse_steps=16),
+    ),
 )
 
 
