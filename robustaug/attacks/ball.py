@@ -157,7 +157,10 @@ class L1Ball(Ball):
         low, high = self.bounds
         eps = self.eps * (1 - 1e-6)  # room for the rounding of a sum of thousands of values
         delta = onto_l1_ball_in_box(images - self.center, eps, low - self.center, high - self.center)
-        return (self.center + delta).clamp_(low, high)
+        point = self.center + delta
+        # What a float adds to each of thousands of values would add up: such values move back towards x by a float.
+        point = torch.where((point - self.center).abs() > delta.abs(), torch.nextafter(point, self.center), point)
+        return point.clamp_(low, high)
 
     def sample(self, seeds: Tensor) -> Tensor:
         """Exponential sizes over their sum with one more: uniform in the ball; with random signs."""

@@ -249,10 +249,12 @@ def undisturbed(model: nn.Module, seed: int = 0) -> Iterator[None]:
 
     Per-module train and eval modes are restored one by one (a model may hold frozen batch-norm layers in eval mode
     inside a training model), and so is the global random state, which a randomised model would move; in the block it
-    starts from ``seed``, so that such a model repeats. Parameters, their gradients and requires_grad flags are never
-    touched: gradients are taken with respect to the images alone.
+    starts from ``seed``, so that such a model repeats. Parameters and their gradients are never touched: gradients are
+    taken with respect to the images alone. That parameters ask for none in the block keeps what their gradients would
+    need from being stored, and from being computed where the search is compiled.
     """
     modes = [(module, module.training) for module in model.modules()]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad and parameter.is_leaf]
     devices = sorted({tensor.device for tensor in model.parameters() if tensor.device.type == "cuda"}, key=str)
     with torch.random.fork_rng(devices=devices), torch.inference_mode(False), exact_float32():
         torch.default_generator.manual_seed(seed)
@@ -262,8 +264,12 @@ def undisturbed(model: nn.Module, seed: int = 0) -> Iterator[None]:
         try:
             for module, _ in modes:
                 module.training = False
+            for parameter in trained:
+                parameter.requires_grad_(False)
             yield
         finally:
+            for parameter in trained:
+                parameter.requires_grad_(True)
             for module, mode in modes:
                 module.training = mode
 

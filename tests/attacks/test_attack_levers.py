@@ -260,3 +260,25 @@ def test_several_searches_of_a_sample_at_once_are_as_one_after_the_other(
     assert 40 < alone.success.sum() < 60
     assert torch.equal(together.images, alone.images)
     assert torch.equal(together.success, alone.success)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_no_parameter_asks_for_a_gradient_during_a_search(precision: Any) -> None:
+    seen: list[bool] = []
+
+    class Watched(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = small_network()
+
+        def forward(self, images: Tensor) -> Tensor:
+            seen.extend(parameter.requires_grad for parameter in self.parameters())
+            logits: Tensor = self.inner(images)
+            return logits
+
+    model = Watched()
+    images, labels = stripes(8, seed=0)
+    PGD(LINF, steps=2, precision=precision)(model, images, labels)
+    assert seen
+    assert not any(seen)
+    assert all(parameter.requires_grad for parameter in model.parameters())

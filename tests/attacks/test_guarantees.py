@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 from attack_cases import small_network, stripes
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -40,6 +40,7 @@ norms = pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @attacks
 @norms
 @given(seed=st.integers(0, 10**6), eps=st.sampled_from([0.0, 1e-6, 1 / 255, 8 / 255, 0.3, 1.0]))
+@example(seed=226536, eps=0.3)  # the rounding of 768 values once added up to more than 1e-6 in l1
 @settings(max_examples=10, deadline=None)
 def test_inside_ball_and_bounds_and_never_nan(attack: MakeAttack, norm: str, seed: int, eps: float) -> None:
     model = small_network(seed % 7).eval()
