@@ -5,9 +5,10 @@
 CONTENT_DIR holds photos, in any folders: some of them, evenly spread; without it, the embedded paintings are the
 contents, each in the style of another. The plain loop is what tutorials show: one image, float32, Adam at a constant
 rate (the best of three, see docs/style.md), with encoder, layers and losses of this library's settings for the size.
-"gatys, equal loss" takes the fewest steps that reach the plain loop's mean total loss. Losses of every row are measured
-by one function, in float32, at the size that the settings work at. "/plain" is the speed over the plain loop's: median
-over the rounds of each round's ratio; there the plain loop takes a tenth of its steps, each as costly as the next.
+"gatys, equal loss" takes the fewest steps that reach the plain loop's total loss. All losses are measured by one
+function, in float32, at the size that the settings work at; a row's are geometric means over the images, so that no
+single image decides. "/plain" is the speed over the plain loop's: median over the rounds of each round's ratio; there
+the plain loop takes a tenth of its steps, each as costly as the next.
 """
 
 import argparse
@@ -121,7 +122,7 @@ def lite(content: Tensor, paintings: list[Painting]) -> Way | None:
 
     def run() -> Tensor:
         made = [engine.stylize_with(image, style) for image, style in given]
-        return torch.stack([torch.from_numpy(np.asarray(image)).permute(2, 0, 1) for image in made]).to(content) / 255
+        return torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1) for image in made]).to(content) / 255
 
     return run
 
@@ -166,7 +167,7 @@ def compare(size: int, content: Tensor, paintings: list[Painting], steps: int, r
     def losses(images: Tensor) -> dict[str, float]:
         originals = work if images.shape == work.shape else content
         found = measure(images, originals, paintings, settings=settings, encoder=encoder)
-        return {name: float(value.mean()) for name, value in found.items()}
+        return {name: float(value.log().mean().exp()) for name, value in found.items()}
 
     gatys(**steps_of(2))  # warm-up
     plain(range(1), 2)
