@@ -79,8 +79,8 @@ class AdaIN(StyleTransfer):
             Statistics(*(torch.cat([target[i][j] for target in targets]) for j in range(2)))
             for i in range(len(decoder.layers))
         ]
-        colours = [torch.cat([target[-1][j] for target in targets]) for j in range(2)]
-        work = recoloured(work, *colours, strength[:, None, None].double())
+        mean, covariance = (torch.cat([target[-1][j] for target in targets]) for j in range(2))
+        work = recoloured(work, mean, covariance, strength[:, None, None].double())
         with torch.no_grad(), autocast(resolve_precision(self.precision, work.device), work.device):
             images = decoder(self.encoder(work, decoder.layers), style, strength)
         return images.float().clamp(0, 1), {}

@@ -89,7 +89,8 @@ def colour_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 def _symmetric_power(matrices: Tensor, power: float) -> Tensor:
     values, vectors = torch.linalg.eigh(matrices)
     # A grey picture's colours have no variance: the floor, a tenth of an 8-bit level, keeps rounding errors small.
-    return (vectors * values.clamp_min((0.1 / 255) ** 2).pow(power)[:, None]) @ vectors.mT
+    powers: Tensor = (vectors * values.clamp_min((0.1 / 255) ** 2).pow(power)[:, None]) @ vectors.mT
+    return powers
 
 
 def _mix(images: Tensor, matrix: Tensor) -> Tensor:

@@ -212,10 +212,12 @@ class _Run:
         """Content and style loss, how far values leave [0, 1], and total variation; (N,) each."""
         layers = self.decoder.layers
         index = torch.arange(len(content), device=self.device) % len(style)
-        colours = [value[index] for value in colour_statistics(style)]
+        mean, covariance = (value[index] for value in colour_statistics(style))
         with torch.no_grad(), autocast(self.dtype, self.device):
             of_content = self.encoder(content, {*layers, self.settings.content_layer})
-            of_recoloured = self.encoder(recoloured(content, *colours, strength[:, None, None].double()), layers)
+            of_recoloured = self.encoder(
+                recoloured(content, mean, covariance, strength[:, None, None].double()), layers
+            )
             of_style = self.encoder(style, layers)
         targets = {
             layer: torch.lerp(gram(of_content[layer]), gram(of_style[layer])[index], strength[:, None, None])
