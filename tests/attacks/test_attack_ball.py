@@ -17,8 +17,8 @@ BOUNDS = (0.0, 1.0)
 @given(seed=st.integers(0, 10**6), eps=st.sampled_from([1 / 255, 8 / 255, 0.1, 0.3]))
 @settings(max_examples=20, deadline=None)
 def test_linf_corners_are_inside_by_float32_arithmetic_too(seed: int, eps: float) -> None:
-    """(x + eps) - x is larger than eps for about a third of float32 values: such corners are one float further in."""
-    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(seed))
+    """(x + eps) - x is larger than eps for one float32 value in 50 to 500: such corners are one float further in."""
+    images = torch.rand(16, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
     ball = Ball.around(images, ThreatModel("linf", eps))
     for sign in (-1, 1):
         corner = ball.project(images + sign)
