@@ -103,7 +103,7 @@ def _settings(
 _SHALLOW = ("conv1_1", "conv2_1", "conv3_1")
 _DEEP = ("conv1_1", "conv2_1", "conv3_1", "conv4_1")
 
-# (largest shorter side in pixels, settings): chosen by looking, see docs/style.md.
+# (largest shorter side in pixels, settings). Sizes, layers and weights were chosen by looking, see docs/style.md.
 SETTINGS: tuple[tuple[int, StyleSettings], ...] = (
     (48, _settings(56, 96, "conv2_2", _SHALLOW, content_weight=0.7, variation_weight=0.0, steps=14, coarse_steps=8)),
     (96, _settings(96, 160, "conv3_1", _SHALLOW, content_weight=0.15, variation_weight=0.5, steps=18, coarse_steps=12)),
