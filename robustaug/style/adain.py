@@ -22,7 +22,7 @@ from robustaug.style.bank import Blend, Painting
 from robustaug.style.colour import colour_statistics, recoloured
 from robustaug.style.decoder import Decoder, Statistics, load_decoder, statistics
 from robustaug.style.method import StyleTransfer, TargetCache, scaled
-from robustaug.style.settings import settings_for
+from robustaug.style.settings import check_size
 
 # Shorter side of a painting against that of the image: sets the size of its strokes.
 PAINTING_SCALE = 1.5
@@ -61,7 +61,7 @@ class AdaIN(StyleTransfer):
         return load_decoder(self.decoder, encoder=self.encoder.fingerprint).to(self.device)
 
     def _working_size(self, height: int, width: int) -> tuple[int, int]:
-        settings_for(height, width)  # refuses what is too small or too large
+        check_size(height, width)
         return (height, width) if min(height, width) >= SMALLEST_SIDE else scaled(height, width, SMALLEST_SIDE)
 
     def _transfer(

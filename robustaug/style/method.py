@@ -103,7 +103,7 @@ class StyleTransfer(ABC):
     def __call__(
         self,
         content: Tensor,
-        styles: Style | Sequence[Style],
+        styles: Styles,
         *,
         strength: float | Tensor = 1.0,
         mask: Tensor | None = None,
@@ -115,7 +115,7 @@ class StyleTransfer(ABC):
     def run(
         self,
         content: Tensor,
-        styles: Style | Sequence[Style],
+        styles: Styles,
         *,
         strength: float | Tensor = 1.0,
         mask: Tensor | None = None,

@@ -1,10 +1,13 @@
 """A small encoder, two paintings with known looks, and settings that take a second."""
 
+from pathlib import Path
+
 import pytest
 import torch
+from job_cases import small_content
 from style_cases import TINY
 
-from robustaug.style import Gatys, Painting, StyleSettings, VGGEncoder, load_encoder
+from robustaug.style import Gatys, Painting, StyleBank, StyleSettings, VGGEncoder, load_encoder
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +41,13 @@ def dots() -> Painting:
     y, x = torch.meshgrid(torch.arange(72), torch.arange(64), indexing="ij")
     dot = (((x % 12 - 6) ** 2 + (y % 12 - 6) ** 2) < 16).float()
     return Painting.from_tensor(torch.stack([dot, 0.5 + 0.4 * dot, torch.zeros_like(dot)]), "dots")
+
+
+@pytest.fixture
+def bank(stripes: Painting, dots: Painting) -> StyleBank:
+    return StyleBank((dots, stripes))
+
+
+@pytest.fixture
+def content(tmp_path: Path) -> Path:
+    return small_content(tmp_path / "content")

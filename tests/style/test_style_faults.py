@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from job_cases import small_content, tree
+from job_cases import tree
 from PIL import Image
 from style_cases import TINY, photos
 
@@ -21,21 +21,11 @@ from robustaug.data import jobs, rows
 from robustaug.data.images import write_png
 from robustaug.errors import RobustAugError
 from robustaug.files import read_jsonl
-from robustaug.style import Gatys, Painting, StyleBank, folder_items
+from robustaug.style import Gatys, StyleBank, folder_items
 from robustaug.style.job import JobSettings, stylize
 
 KILLS = int(os.environ.get("ROBUSTAUG_KILLS", "6"))
 TWO = JobSettings(per_image=2, strength=(0.4, 1.0))
-
-
-@pytest.fixture
-def bank(stripes: Painting, dots: Painting) -> StyleBank:
-    return StyleBank((dots, stripes))
-
-
-@pytest.fixture
-def content(tmp_path: Path) -> Path:
-    return small_content(tmp_path / "content")
 
 
 KILLER = """

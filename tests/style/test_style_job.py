@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from job_cases import small_content, tree
+from job_cases import tree
 from style_cases import photos, with_settings
 
 from robustaug.data.images import read_image, write_png
@@ -22,11 +22,6 @@ from robustaug.style.job import Item, JobSettings, items_of, stylize
 @pytest.fixture(scope="session")
 def bank(stripes: Painting, dots: Painting) -> StyleBank:
     return StyleBank((dots, stripes))
-
-
-@pytest.fixture
-def content(tmp_path: Path) -> Path:
-    return small_content(tmp_path / "content")
 
 
 def test_files_and_manifest(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:

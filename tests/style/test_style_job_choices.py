@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from job_cases import small_content, tree
+from job_cases import tree
 from style_cases import photos
 
 from robustaug.data import jobs
@@ -23,11 +23,6 @@ from robustaug.style.sheet import write_sheet
 def bank(stripes: Painting, dots: Painting) -> StyleBank:
     plain = torch.linspace(0, 1, 64 * 64).view(64, 64).expand(3, -1, -1)
     return StyleBank((dots, Painting.from_tensor(plain, "fade"), Painting.from_tensor(plain.mT, "side"), stripes))
-
-
-@pytest.fixture
-def content(tmp_path: Path) -> Path:
-    return small_content(tmp_path / "content")
 
 
 def rows_of(out: Path) -> list[dict[str, object]]:

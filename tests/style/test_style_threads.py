@@ -8,26 +8,16 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from job_cases import small_content, tree
+from job_cases import tree
 
 from robustaug.data import jobs
 from robustaug.errors import RobustAugError
-from robustaug.style import Gatys, Painting, StyleBank, folder_items
+from robustaug.style import Gatys, StyleBank, folder_items
 from robustaug.style import worker as worker_module
 from robustaug.style.job import JobSettings, stylize
 from robustaug.style.threads import WriteBehind, read_ahead
 
 TWO = JobSettings(per_image=2, strength=(0.4, 1.0))
-
-
-@pytest.fixture
-def bank(stripes: Painting, dots: Painting) -> StyleBank:
-    return StyleBank((dots, stripes))
-
-
-@pytest.fixture
-def content(tmp_path: Path) -> Path:
-    return small_content(tmp_path / "content")
 
 
 def slowly(function: Callable[..., object]) -> Callable[..., object]:
