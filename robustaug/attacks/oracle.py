@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from robustaug.attacks.folding import folded
 from robustaug.attacks.goal import Goal
 from robustaug.errors import RobustAugError
 from robustaug.hardware import autocast, exact_float32, is_out_of_memory
@@ -67,9 +68,12 @@ class Oracle:
         self._search_model: Callable[[Tensor], Tensor] = self.model
         if self.compiled:
             self._search_model = torch.compile(self.model, dynamic=True)
-        elif self.dtype != torch.float32 and not isinstance(self.model, torch.jit.ScriptModule):
-            weights = _converted_weights(self.model, self.dtype)
-            self._search_model = lambda images: torch.func.functional_call(self.model, weights, (images,))
+        elif self._converts:
+            self._search_model = _converted(self.model, self.dtype)
+
+    @property
+    def _converts(self) -> bool:
+        return self.dtype != torch.float32 and not self.compiled and not isinstance(self.model, torch.jit.ScriptModule)
 
     def logits(self, images: Tensor) -> Tensor:
         """Float32 logits, shape (N, K), without a graph: what verdicts are read from.
@@ -149,11 +153,15 @@ class Oracle:
     def probe(self, images: Tensor) -> int:
         """The number of classes, from a few of the images; keeps them for ``is_randomised``.
 
+        The model is in eval mode here, so that searches in bfloat16 may fold its batch norms.
+
         Raises:
             RobustAugError: the outputs are no logits.
         """
         few = images[:_FEW]
         self._probed = few, self._unpadded_logits(few)
+        if self._converts and (lighter := folded(self.model, *self._probed)) is not None:
+            self._search_model = _converted(lighter, self.dtype)
         return self._probed[1].shape[1]
 
     def _unpadded_logits(self, images: Tensor) -> Tensor:
@@ -209,20 +217,21 @@ class Oracle:
                 )
 
 
-def _converted_weights(model: nn.Module, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The weights that autocast would convert at every call, converted once; by name.
+def _converted(model: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """The model with the weights that autocast would convert at every call converted once.
 
     Only those of plain layers: a subclass may compute with its weights first.
     """
-    return {
-        f"{prefix}{'.' if prefix else ''}{name}": _converted(value, dtype)
+    weights = {
+        f"{prefix}{'.' if prefix else ''}{name}": _as(value, dtype)
         for prefix, module in model.named_modules()
         if type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
         for name, value in module.named_parameters(recurse=False)
     }
+    return lambda images: torch.func.functional_call(model, weights, (images,))
 
 
-def _converted(weights: Tensor, dtype: torch.dtype) -> Tensor:
+def _as(weights: Tensor, dtype: torch.dtype) -> Tensor:
     layout = torch.channels_last if weights.dim() == 4 else torch.contiguous_format
     return weights.detach().to(dtype, memory_format=layout)
 
