@@ -142,7 +142,7 @@ class FAB(Attack):
             lead = _lead(goal, targets)
             seen = oracle.gradient(point, lead)
             if not oracle.is_exact:  # a bfloat16 error of the lead is longer than a step near the boundary
-                logits = oracle.logits(point)
+                logits = oracle.fine_logits(point)
                 seen = Evaluation(seen.gradient, lead(logits), logits)
             adversarial = goal.is_met(seen.logits.argmax(1))
             length = ball.distance(point)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
-from robustaug.attacks.folding import folded
 from robustaug.attacks.goal import Goal
+from robustaug.attacks.graph import converted, retold, weight_as
 from robustaug.errors import RobustAugError
 from robustaug.hardware import autocast, exact_float32, is_out_of_memory
 
@@ -66,6 +66,7 @@ class Oracle:
 
     def __post_init__(self) -> None:
         self._search_model: Callable[[Tensor], Tensor] = self.model
+        self._graph: fx.GraphModule | None = None
         if self.compiled:
             self._search_model = torch.compile(self.model, dynamic=True)
         elif self._converts:
@@ -81,11 +82,21 @@ class Oracle:
         Raises:
             RobustAugError: the output is not (N, K) or not finite.
         """
+        return self._float32_logits(self.model, images)
+
+    def fine_logits(self, images: Tensor) -> Tensor:
+        """Float32 logits, shape (N, K), without a graph, for a search whose steps are finer than its precision.
+
+        Its batch norms may be folded: no verdict is read from these.
+        """
+        return self._float32_logits(self._graph or self.model, images)
+
+    def _float32_logits(self, model: nn.Module, images: Tensor) -> Tensor:
         self.forward_passes += len(images)
-        rows = padded(images)
+        pieces = _pieces(padded(images), torch.float32)
         with torch.no_grad(), _no_autocast(images.device):
-            parts = [self.model(part) for part in _pieces(rows, torch.float32)]
-        for part, logits in zip(_pieces(rows, torch.float32), parts, strict=True):
+            parts = [model(part) for part in pieces]
+        for part, logits in zip(pieces, parts, strict=True):
             check_logits(logits, len(part))
         return torch.cat(parts)[: len(images)].float()
 
@@ -153,15 +164,17 @@ class Oracle:
     def probe(self, images: Tensor) -> int:
         """The number of classes, from a few of the images; keeps them for ``is_randomised``.
 
-        The model is in eval mode here, so that searches in bfloat16 may fold its batch norms.
+        The model is in eval mode here, so that searches in bfloat16 may take it as a graph, with batch norms folded.
 
         Raises:
             RobustAugError: the outputs are no logits.
         """
         few = images[:_FEW]
         self._probed = few, self._unpadded_logits(few)
-        if self._converts and (lighter := folded(self.model, *self._probed)) is not None:
-            self._search_model = _converted(lighter, self.dtype)
+        if self._converts:
+            self._graph = retold(self.model, *self._probed)
+            if self._graph is not None:
+                self._search_model = converted(self._graph, self.dtype)
         return self._probed[1].shape[1]
 
     def _unpadded_logits(self, images: Tensor) -> Tensor:
@@ -223,17 +236,12 @@ def _converted(model: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tenso
     Only those of plain layers: a subclass may compute with its weights first.
     """
     weights = {
-        f"{prefix}{'.' if prefix else ''}{name}": _as(value, dtype)
+        f"{prefix}{'.' if prefix else ''}{name}": weight_as(value, dtype)
         for prefix, module in model.named_modules()
         if type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
         for name, value in module.named_parameters(recurse=False)
     }
     return lambda images: torch.func.functional_call(model, weights, (images,))
-
-
-def _as(weights: Tensor, dtype: torch.dtype) -> Tensor:
-    layout = torch.channels_last if weights.dim() == 4 else torch.contiguous_format
-    return weights.detach().to(dtype, memory_format=layout)
 
 
 def check_logits(logits: Tensor, n: int) -> None:

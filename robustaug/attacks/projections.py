@@ -70,7 +70,7 @@ def _shrinkage(size: Tensor, room: Tensor, radius: Tensor) -> Tensor:
         middle = (first + (last - first) // 2).view(torch.float32)
         good = (newton > below) & (newton < above)
         amount = torch.where(done, amount, torch.where(good, newton, middle))
-        if step % _STEPS_BETWEEN_LOOKS == _STEPS_BETWEEN_LOOKS - 1 and done.all():
+        if _is_time_to_look(step, done.device) and done.all():
             break
     return amount
 
@@ -111,6 +111,11 @@ def onto_hyperplane_in_box(
     return length.mul_(direction)
 
 
+def _is_time_to_look(step: int, device: torch.device) -> bool:
+    """On a CPU always; elsewhere to look is to wait for the device."""
+    return device.type == "cpu" or step % _STEPS_BETWEEN_LOOKS == _STEPS_BETWEEN_LOOKS - 1
+
+
 def _stretched(weight: Tensor, room: Tensor, wanted: Tensor, *, squared: bool) -> Tensor:
     """The lengths min(t, room), or for l2 min(t * weight, room), whose weighted sum is as wanted, shape (N, D).
 
@@ -127,7 +132,7 @@ def _stretched(weight: Tensor, room: Tensor, wanted: Tensor, *, squared: bool) -
         steepness = torch.gt(room, line, out=length).mul_(slope).sum(1, keepdim=True)
         done = done | (missing <= _TOLERANCE * wanted) | (steepness <= 0)
         t = torch.where(done, t, t + missing / steepness)
-        if step % _STEPS_BETWEEN_LOOKS == _STEPS_BETWEEN_LOOKS - 1 and done.all():
+        if _is_time_to_look(step, done.device) and done.all():
             break
     return torch.minimum(room, weight * t if squared else t, out=length)
 

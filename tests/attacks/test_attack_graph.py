@@ -1,4 +1,4 @@
-"""Batch norms folded into convolutions: the same function, and only where it is one."""
+"""A model as a graph, its batch norms folded: the same function, and only where it is one."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robustaug.attacks import PGD, ThreatModel
-from robustaug.attacks.folding import folded
+from robustaug.attacks.graph import converted, retold
 from robustaug.attacks.oracle import Oracle
 from robustaug.models import build_model
 
@@ -39,9 +39,9 @@ def images() -> Tensor:
     return torch.rand(4, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
 
-def fold(model: nn.Module, images: Tensor) -> nn.Module | None:
+def retell(model: nn.Module, images: Tensor) -> nn.Module | None:
     with torch.no_grad():
-        return folded(model, images, model(images))
+        return retold(model, images, model(images))
 
 
 def after(*blocks: nn.Module) -> nn.Sequential:
@@ -52,7 +52,7 @@ def after(*blocks: nn.Module) -> nn.Sequential:
 def test_the_same_function_with_fewer_layers(name: str, left: int, images: Tensor) -> None:
     options: dict[str, Any] = {"width": 8} if name == "preact_resnet18" else {}
     model = settled(build_model(name, 5, (16, 16), **options))
-    lighter = fold(model, images)
+    lighter = retell(model, images)
     assert lighter is not None
     assert batch_norms(lighter) == left
     others = torch.rand(20, 3, 16, 16)
@@ -64,7 +64,7 @@ def test_the_model_stays_as_it_was(images: Tensor) -> None:
     model = settled(build_model("preact_resnet18", 5, (16, 16), width=8))
     before = {name: value.clone() for name, value in model.state_dict().items()}
     layers = [id(module) for module in model.modules()]
-    assert fold(model, images) is not None
+    assert retell(model, images) is not None
     assert [id(module) for module in model.modules()] == layers
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -134,11 +134,31 @@ def _batch_statistics() -> nn.Module:
     return after(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8, track_running_stats=False))
 
 
-@pytest.mark.parametrize(
-    "build", [_TwoUsers, _CalledTwice, _DependsOnValues, _CountsCalls, _hooked, _replaced, _batch_statistics]
-)
+@pytest.mark.parametrize("build", [_TwoUsers, _CalledTwice, _hooked, _replaced, _batch_statistics])
 def test_what_is_not_the_same_function_is_not_folded(build: Callable[[], nn.Module], images: Tensor) -> None:
-    assert fold(settled(build()), images) is None
+    model = settled(build())
+    graph = retell(model, images)
+    assert graph is not None
+    assert batch_norms(graph) == 1
+    others = torch.rand(20, 3, 16, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(graph(others), model(others))
+
+
+@pytest.mark.parametrize("build", [_DependsOnValues, _CountsCalls])
+def test_what_cannot_be_followed_stays_as_it_is(build: Callable[[], nn.Module], images: Tensor) -> None:
+    assert retell(settled(build()), images) is None
+
+
+def test_layers_are_converted_in_a_copy(images: Tensor) -> None:
+    model = settled(build_model("preact_resnet18", 5, (16, 16), width=8))
+    graph = retell(model, images)
+    assert graph is not None
+    twin = converted(graph, torch.bfloat16)
+    kinds = {type(layer): {p.dtype for p in layer.parameters()} for layer in twin.modules()}
+    assert kinds[nn.Conv2d] == kinds[nn.Linear] == {torch.bfloat16}
+    assert kinds[nn.BatchNorm2d] == {torch.float32}
+    assert {p.dtype for p in (*model.parameters(), *graph.parameters())} == {torch.float32}
 
 
 def test_a_bfloat16_search_runs_the_folded_model(images: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
