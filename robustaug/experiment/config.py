@@ -70,7 +70,7 @@ class StyleSection(_Section):
 
 @dataclass(config=_STRICT, frozen=True, kw_only=True)
 class TrainingSection(TrainingSettings):
-    """The training settings, and the attack in the loop: PGD at the threat model."""
+    """The training settings, and the training attack: PGD at the threat model."""
 
     attack_steps: int = 7
     attack_step_size: float | str | None = None
@@ -135,8 +135,12 @@ class ExperimentConfig(_Section):
         for name, arm in self.arms.items():
             try:
                 arm.mix().counts(self.training.batch_size)
+                if arm.adversarial > 0:
+                    self.training.check_share(arm.adversarial)
             except RobustAugError as error:
                 raise RobustAugError(f"arms.{name}: {error}") from None
+        if not any(arm.adversarial > 0 for arm in self.arms.values()):
+            self.training.check_share(0)
         if self.style.variants == 0 and any(arm.stylised > 0 for arm in self.arms.values()):
             raise RobustAugError("style.variants is 0 but an arm has a stylised share; set style.variants or the share")
         return self

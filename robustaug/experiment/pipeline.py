@@ -155,7 +155,7 @@ def _trained(
             composite,
             data.validation,
             attack=config.training.attack(threat),
-            settings=config.training,
+            settings=config.training if mix.adversarial > 0 else config.training.standard(),
             folder=folder,
             seed=config.seed,
             progress=progress,

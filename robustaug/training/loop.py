@@ -1,4 +1,4 @@
-"""The training loop: cross-entropy on composite batches, their adversarial rows made against the current weights."""
+"""The training loop: an objective minimised on composite batches, adversarial rows made against the current weights."""
 
 import time
 from dataclasses import dataclass, replace
@@ -7,18 +7,18 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from robustaug import randomness
 from robustaug.attacks import Attack, ThreatModel
 from robustaug.attacks.oracle import undisturbed
-from robustaug.data.composite import Batch, CompositeDataset
+from robustaug.data.composite import CompositeDataset
 from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
 from robustaug.files import append_jsonl, read_jsonl, sha256, write_jsonl
-from robustaug.hardware import autocast, resolve_precision
+from robustaug.hardware import resolve_precision
 from robustaug.progress import Advance
 from robustaug.training.augment import flip_and_shift
+from robustaug.training.objectives import AuxiliaryNorms, Learner, Task
 from robustaug.training.settings import TrainingSettings
 from robustaug.training.state import Progress, load_state, save_state
 
@@ -62,15 +62,18 @@ def train(
         model: From images to logits, on its device; trained in place.
         data: Gives the batch of each step.
         validation: Chooses the weights; never trained on.
-        attack: Makes the adversarial rows, in eval mode against the current weights; needed for an adversarial share.
-        settings: Budget and knobs.
+        attack: Makes the adversarial rows against the current weights (some objectives take its ball and precision
+            alone), and judges the validation split; needed for an adversarial share.
+        settings: Budget, objective and knobs.
         folder: Holds ``state.safetensors`` (resumable) and ``history.jsonl``.
         seed: Of everything random here.
         progress: Told of each step.
 
     Raises:
-        RobustAugError: an adversarial share without an attack, a state of another run, a loss that is not finite.
+        RobustAugError: an adversarial share without an attack, an objective without such a share, a state of another
+            run, a loss that is not finite.
     """
+    settings.check_share(data.mix.adversarial)
     if data.mix.adversarial > 0 and attack is None:
         raise RobustAugError(
             f"the mix has an adversarial share of {data.mix.adversarial:g} but there is no attack; give one"
@@ -93,7 +96,12 @@ class _Run:
         self.attack = attack if data.mix.adversarial > 0 else None
         self.device = next(model.parameters()).device
         self.dtype = resolve_precision(settings.precision, self.device)
-        self.optimizer = _optimizer(model, settings)
+        self.objective = settings.build_objective()
+        if self.attack is not None:
+            self.objective.check(self.attack)
+        auxiliary = AuxiliaryNorms(model) if settings.advprop else None
+        self.learner = Learner(model, self.dtype, settings.attack_mode, auxiliary)
+        self.optimizer = _optimizer(self.learner.trainable(), settings)
         self.state_path, self.history_path = folder / "state.safetensors", folder / "history.jsonl"
         shapes = [(name, list(value.shape)) for name, value in model.state_dict().items()]
         attacked = None if self.attack is None else self.attack.parameters()
@@ -128,36 +136,32 @@ class _Run:
 
     def _step(self, step: int) -> None:
         torch.manual_seed(randomness.derive_seed(self.seed, "step", step))  # for dropout and the like
-        batch = self.data.batch(step, self.settings.batch_size)
-        images, labels = self._inputs(batch, step), batch.labels.to(self.device)
+        self.learner.train()
+        task = self._task(step)
+        adversarial = self.objective.perturbed(self.learner, task)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate_at(step)
-        self.model.train()
-        with autocast(self.dtype, self.device):
-            logits = self.model(images)
-        loss = F.cross_entropy(logits.float(), labels)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        terms = self.objective.gradients(self.learner, task, adversarial)
+        if self.settings.gradient_clip is not None:
+            nn.utils.clip_grad_norm_(self.learner.trainable().parameters(), self.settings.gradient_clip)
         self.optimizer.step()
-        self.loss_sum += loss.detach()  # read at the next look: no host synchronisation in a step
-        self.right += (logits.detach().argmax(1) == labels).sum()
+        self.loss_sum += terms.loss.detach()  # read at the next look: no host synchronisation in a step
+        self.right += (terms.logits.argmax(1) == task.labels).sum()
         self.counted += 1
 
-    def _inputs(self, batch: Batch, step: int) -> Tensor:
-        images = batch.images.to(self.device)
+    def _task(self, step: int) -> Task:
+        batch = self.data.batch(step // self.objective.replays, self.settings.batch_size)
+        images, labels = batch.images.to(self.device), batch.labels.to(self.device)
         if self.settings.flip or self.settings.shift:
             seeds = randomness.sample_seeds(self.seed, batch.keys, "augment")
             images = flip_and_shift(images, seeds, flip=self.settings.flip, shift=self.settings.shift)
-        if self.attack is None:
-            return images
         rows = batch.adversarial.nonzero().squeeze(1)
-        keys = [batch.keys[row] for row in rows.tolist()]
-        seeds = randomness.sample_seeds(self.seed, keys, "training attack").to(self.device)
-        attack = replace(self.attack, threat=_scaled(self.attack.threat, self.settings.eps_share_at(step)))
-        rows = rows.to(self.device)
-        with undisturbed(self.model):
-            adversarial = attack.perturb(self.model, images[rows], batch.labels.to(self.device)[rows], seeds=seeds)
-        return images.index_copy(0, rows, adversarial)
+        seeds = randomness.sample_seeds(self.seed, [batch.keys[row] for row in rows.tolist()], "training attack")
+        attack = self.attack
+        if attack is not None:
+            attack = replace(attack, threat=_scaled(attack.threat, self.settings.eps_share_at(step)))
+        return Task(images, labels, rows.to(self.device), attack, seeds.to(self.device), step)
 
     def _look(self) -> str:
         """Validate, remember the best weights, save the state; returns a note for the progress bar."""
@@ -188,7 +192,8 @@ class _Run:
             self.done.best_score, self.done.best_step = score, step
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         append_jsonl(self.history_path, row)
-        save_state(self.state_path, self.identity, self.done, self.model, self.best, self.optimizer)
+        kept = self.best | self.learner.state()
+        save_state(self.state_path, self.identity, self.done, self.model, kept, self.optimizer)
         self.loss_sum.zero_()
         self.right.zero_()
         self.counted = 0
@@ -213,7 +218,8 @@ class _Run:
 
     def _resume(self) -> None:
         if self.state_path.exists():
-            self.done, self.best = load_state(self.state_path, self.identity, self.model, self.optimizer)
+            self.done, kept = load_state(self.state_path, self.identity, self.model, self.optimizer)
+            self.best = self.learner.restore(kept)
         # A kill may come between a line of the history and the state: the state is what counts.
         write_jsonl(self.history_path, [row for row in read_jsonl(self.history_path) if row["step"] <= self.done.step])
 

@@ -1,13 +1,15 @@
 """What a training run is told."""
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any, Literal, Self, get_args
 
 from robustaug.errors import RobustAugError
 from robustaug.hardware import Precision
+from robustaug.training.objectives import OBJECTIVES, AttackMode, Objective, ObjectiveName, WeightPerturbation
 
 Optimizer = Literal["adam", "sgd"]
+_PARAMETERS = ("beta", "noise", "replays")  # of some objectives alone
 
 
 @dataclass(frozen=True)
@@ -27,9 +29,19 @@ class TrainingSettings:
         validate_every: Steps between two looks at the validation split (and two saved states).
         validation_samples: At most so many validation images are attacked in a look.
         precision: Of convolutions and matrix products; weights and losses are float32.
+        objective: What is minimised on the adversarial rows; see ``training.objectives``.
+        beta: Of ``trades`` and ``mart``: the weight of their divergence. None is the objective's own default, here and
+            below.
+        noise: Of ``n_fgsm``: the size of its noise, as a multiple of eps.
+        replays: Of ``free``: the steps that one batch serves.
+        awp: Relative size of an adversarial weight perturbation around the objective; 0 is none.
+        advprop: Whether adversarial images get batch norms of their own (AdvProp).
+        attack_mode: The network's mode while it is attacked in training: ``"eval"`` or ``"train"``.
+        label_smoothing: Share of each target spread over all classes.
+        gradient_clip: Largest Euclidean norm of a step's gradient, all weights together; None does not clip.
 
     Raises:
-        RobustAugError: a number out of range.
+        RobustAugError: a number out of range, or a parameter of another objective.
     """
 
     steps: int = 1000
@@ -44,6 +56,15 @@ class TrainingSettings:
     validate_every: int = 100
     validation_samples: int = 500
     precision: Precision = "float32"
+    objective: ObjectiveName = "pgd"
+    beta: float | None = None
+    noise: float | None = None
+    replays: int | None = None
+    awp: float = 0.0
+    advprop: bool = False
+    attack_mode: AttackMode = "eval"
+    label_smoothing: float = 0.0
+    gradient_clip: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "validate_every", "validation_samples"):
@@ -56,6 +77,55 @@ class TrainingSettings:
                 raise RobustAugError(f"training.{name} is {getattr(self, name)}; it is a share of the steps, 0 to 1")
         if self.shift < 0 or not self.weight_decay >= 0:
             raise RobustAugError("training.shift and training.weight_decay must be 0 or larger")
+        if not 0 <= self.label_smoothing < 1:
+            raise RobustAugError(f"training.label_smoothing is {self.label_smoothing}; it is a share, 0 to below 1")
+        if self.gradient_clip is not None and not (math.isfinite(self.gradient_clip) and self.gradient_clip > 0):
+            raise RobustAugError(
+                f"training.gradient_clip is {self.gradient_clip}; it must be larger than 0, or not set"
+            )
+        if self.attack_mode not in get_args(AttackMode):
+            raise RobustAugError(f"training.attack_mode is {self.attack_mode!r}; use eval or train")
+        self.build_objective()
+
+    def build_objective(self) -> Objective:
+        """The objective with its parameters, the weight perturbation around it.
+
+        Raises:
+            RobustAugError: an unknown objective, or a parameter that is out of range or another objective's.
+        """
+        if self.objective not in OBJECTIVES:
+            raise RobustAugError(f"training.objective is {self.objective!r}; use one of {', '.join(OBJECTIVES)}")
+        given = {name: value for name in _PARAMETERS if (value := getattr(self, name)) is not None}
+        for name in given:
+            owners = [each for each, kind in OBJECTIVES.items() if name in {entry.name for entry in fields(kind)}]
+            if self.objective not in owners:
+                raise RobustAugError(
+                    f"training.{name} belongs to the objective {' or '.join(owners)}, not to {self.objective}; "
+                    "remove it, or set training.objective"
+                )
+        inner = OBJECTIVES[self.objective](**given | {"label_smoothing": self.label_smoothing})
+        return WeightPerturbation(inner, self.awp) if self.awp != 0 else inner
+
+    def check_share(self, adversarial: float) -> None:
+        """Refuse an adversarial share that the objective cannot be trained on.
+
+        Raises:
+            RobustAugError: there is none and the objective needs one, or AdvProp would leave the main batch norms
+                without images.
+        """
+        if adversarial == 0 and (self.objective != "pgd" or self.advprop):
+            what = "training.advprop" if self.objective == "pgd" else f"the objective {self.objective}"
+            raise RobustAugError(f"{what} needs adversarial rows, but there is no adversarial share; give the mix one")
+        if self.advprop and adversarial == 1 and self.build_objective().needs_others:
+            raise RobustAugError(
+                "training.advprop keeps adversarial images from the main batch norms, but all rows are adversarial; "
+                "give the mix an original or stylised share too"
+            )
+
+    def standard(self) -> Self:
+        """The same budget for a mix without adversarial rows: plain cross-entropy."""
+        parameters: dict[str, Any] = dict.fromkeys(_PARAMETERS)
+        return replace(self, objective="pgd", awp=0.0, advprop=False, attack_mode="eval", **parameters)
 
     def learning_rate_at(self, step: int) -> float:
         """One cycle (after Smith and Topin 2018): up in a straight line, then down to 0 along a cosine."""

@@ -1,0 +1,123 @@
+"""The model as an objective sees it: training passes in the training's precision, and a place to attack it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from robustaug.attacks.oracle import undisturbed
+from robustaug.hardware import autocast
+from robustaug.training.objectives.advprop import AuxiliaryNorms
+
+AttackMode = Literal["eval", "train"]
+_PREFIX = "learner:"  # no module's name has a colon
+
+
+@dataclass
+class Learner:
+    """A model in training.
+
+    Attributes:
+        model: From images to logits.
+        dtype: Of convolutions and matrix products.
+        attack_mode: The model's mode while it is attacked. In ``"train"``, batch norms take the statistics of the
+            images attacked at a time (on a CPU in float32, of pieces of 64 to 127; fewer than 16 rows are padded) and
+            dropout is on, as in some papers' code; running statistics are as before afterwards.
+        auxiliary: Batch norms for adversarial images (AdvProp), or None.
+        carried: Tensors that an objective carries from step to step; saved with the state.
+    """
+
+    model: nn.Module
+    dtype: torch.dtype = torch.float32
+    attack_mode: AttackMode = "eval"
+    auxiliary: AuxiliaryNorms | None = None
+    carried: dict[str, Tensor] = field(default_factory=dict)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float32 logits (N, K) with their graph; the main batch norms see these images."""
+        with autocast(self.dtype, images.device):
+            logits: Tensor = self.model(images)
+        return logits.float()
+
+    def forward_adversarial(self, images: Tensor) -> Tensor:
+        """As ``forward``; with AdvProp the auxiliary batch norms see these images."""
+        with self._adversarial_norms():
+            return self.forward(images)
+
+    def forward_mixed(self, images: Tensor, rows: Tensor) -> Tensor:
+        """As ``forward``, where ``rows`` are adversarial: one pass, or two with AdvProp."""
+        if self.auxiliary is None or not len(rows):
+            return self.forward(images)
+        others = torch.ones(len(images), dtype=torch.bool, device=images.device).index_fill(0, rows, False)
+        others_rows = others.nonzero().squeeze(1)
+        logits = torch.cat([self.forward(images[others_rows]), self.forward_adversarial(images[rows])])
+        return logits[torch.cat([others_rows, rows]).argsort()]
+
+    @contextmanager
+    def attacked(self) -> Iterator[None]:
+        """A block in which the model is attacked: in ``attack_mode``, and afterwards as before in every respect."""
+        with self._adversarial_norms():
+            modes = [(module, module.training) for module in self.model.modules()]
+            with undisturbed(self.model):
+                if self.attack_mode == "eval":
+                    yield
+                    return
+                for module, mode in modes:
+                    module.training = mode
+                with self.kept_statistics():
+                    yield
+
+    @contextmanager
+    def kept_statistics(self) -> Iterator[None]:
+        """Bring the running statistics of all batch norms back after the block.
+
+        Gradients of passes in the block must be taken in it: autograd would notice the copy.
+        """
+        norms = [module for module in self.trainable().modules() if isinstance(module, _BatchNorm)]
+        before = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+        try:
+            yield
+        finally:
+            for buffer, value in before:
+                buffer.copy_(value)
+
+    def train(self) -> None:
+        """Put every module into training mode."""
+        self.model.train()
+        if self.auxiliary is not None:
+            self.auxiliary.train()
+
+    def trainable(self) -> nn.Module:
+        """All that the optimiser moves: the model, and the auxiliary batch norms."""
+        return nn.ModuleList([self.model] if self.auxiliary is None else [self.model, self.auxiliary])
+
+    def state(self) -> dict[str, Tensor]:
+        """What a resumed run needs besides the model."""
+        own = {} if self.auxiliary is None else self.auxiliary.state_dict()
+        return {f"{_PREFIX}norms.{name}": value for name, value in own.items()} | {
+            f"{_PREFIX}carried.{name}": value for name, value in self.carried.items()
+        }
+
+    def restore(self, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take back what ``state`` gave; returns the rest.
+
+        Raises:
+            KeyError, RuntimeError: names or shapes are not this learner's.
+        """
+        parts: dict[str, dict[str, Tensor]] = {"norms": {}, "carried": {}}
+        for name in saved:
+            if name.startswith(_PREFIX):
+                part, _, rest = name.removeprefix(_PREFIX).partition(".")
+                parts[part][rest] = saved[name]
+        device = next(self.model.parameters()).device
+        self.carried = {name: value.to(device) for name, value in parts["carried"].items()}
+        if self.auxiliary is not None:
+            self.auxiliary.load_state_dict(parts["norms"])
+        return {name: value for name, value in saved.items() if not name.startswith(_PREFIX)}
+
+    def _adversarial_norms(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.auxiliary is None else self.auxiliary.in_place()
