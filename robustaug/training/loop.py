@@ -18,6 +18,7 @@ from robustaug.files import append_jsonl, read_jsonl, sha256, write_jsonl
 from robustaug.hardware import resolve_precision
 from robustaug.progress import Advance
 from robustaug.training.augment import flip_and_shift
+from robustaug.training.average import averaged, follow
 from robustaug.training.objectives import AuxiliaryNorms, Learner, Task
 from robustaug.training.settings import TrainingSettings
 from robustaug.training.state import Progress, load_state, save_state
@@ -29,7 +30,8 @@ class TrainingResult:
 
     Attributes:
         chosen_step: Steps done when the chosen weights were seen.
-        chosen_by: The validation score that chose them: ``"validation_robust"`` or ``"validation_clean"``.
+        chosen_by: The validation score that chose them: ``"validation_robust"`` or ``"validation_clean"``, with
+            ``"_ema"`` behind it where they are averaged weights.
         score: Its value, a fraction.
         seconds: Time spent training, over all pieces of the run.
     """
@@ -132,7 +134,7 @@ class _Run:
                 progress()
         self.model.load_state_dict(self.best)
         self.model.eval()
-        return TrainingResult(self.done.best_step, self._score_name(), self.done.best_score, self.done.seconds)
+        return TrainingResult(self.done.best_step, self._chosen_by(), self.done.best_score, self.done.seconds)
 
     def _step(self, step: int) -> None:
         torch.manual_seed(randomness.derive_seed(self.seed, "step", step))  # for dropout and the like
@@ -146,6 +148,8 @@ class _Run:
         if self.settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.learner.trainable().parameters(), self.settings.gradient_clip)
         self.optimizer.step()
+        if self.settings.ema:
+            follow(self.learner.carried, self.model, self.settings.ema, step)
         self.loss_sum += terms.loss.detach()  # read at the next look: no host synchronisation in a step
         self.right += (terms.logits.argmax(1) == task.labels).sum()
         self.counted += 1
@@ -179,25 +183,33 @@ class _Run:
             "loss": loss,
             "train_accuracy": float(self.right) / (self.counted * self.settings.batch_size),
             "learning_rate": self.settings.learning_rate_at(step - 1),
-            "validation_clean": self._accuracy(self.validation, None),
         }
-        if self.attack is not None:
-            # Drawn, not the first ones: those of a folder are of one class.
-            order = randomness.permutation(len(self.validation), self.seed, "validation samples")
-            few = self.validation.select(order[: self.settings.validation_samples])
-            row["validation_robust"] = self._accuracy(few, self.attack)
+        self._validate(row, "")
+        if self.settings.ema:
+            with averaged(self.learner.carried, self.model):
+                self._validate(row, "_ema")
         row["seconds"] = round(self.done.seconds, 3)
-        score = float(row[self._score_name()])
-        if score >= self.done.best_score:
-            self.done.best_score, self.done.best_step = score, step
-            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         append_jsonl(self.history_path, row)
         kept = self.best | self.learner.state()
         save_state(self.state_path, self.identity, self.done, self.model, kept, self.optimizer)
         self.loss_sum.zero_()
         self.right.zero_()
         self.counted = 0
-        return f"loss {loss:.3f}  {self._score_name().replace('_', ' ')} {score:.1%}"
+        name = self._score_name()
+        return f"loss {loss:.3f}  {name.replace('_', ' ')} {row[name]:.1%}"
+
+    def _validate(self, row: dict[str, Any], ending: str) -> None:
+        """Score the weights in the model, and keep them if they are the best so far."""
+        row["validation_clean" + ending] = self._accuracy(self.validation, None)
+        if self.attack is not None:
+            # Drawn, not the first ones: those of a folder are of one class.
+            order = randomness.permutation(len(self.validation), self.seed, "validation samples")
+            few = self.validation.select(order[: self.settings.validation_samples])
+            row["validation_robust" + ending] = self._accuracy(few, self.attack)
+        score = float(row[self._score_name() + ending])
+        if score >= self.done.best_score:
+            self.done.best_score, self.done.best_step = score, self.done.step
+            self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
     def _accuracy(self, samples: ImageSet, attack: Attack | None) -> float:
         """Accuracy in float32 and eval mode, under an attack or without one."""
@@ -215,6 +227,11 @@ class _Run:
 
     def _score_name(self) -> str:
         return "validation_clean" if self.attack is None else "validation_robust"
+
+    def _chosen_by(self) -> str:
+        name = self._score_name()
+        row = next((row for row in read_jsonl(self.history_path) if row["step"] == self.done.best_step), {})
+        return name + "_ema" if row.get(name + "_ema", -1.0) >= row.get(name, 0.0) else name
 
     def _resume(self) -> None:
         if self.state_path.exists():

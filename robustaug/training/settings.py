@@ -38,6 +38,8 @@ class TrainingSettings:
         advprop: Whether adversarial images get batch norms of their own (AdvProp).
         attack_mode: The network's mode while it is attacked in training: ``"eval"`` or ``"train"``.
         label_smoothing: Share of each target spread over all classes.
+        ema: Decay of an exponential moving average of the weights, which is evaluated beside them, at least 0 and below
+            1; 0 keeps none.
         gradient_clip: Largest Euclidean norm of a step's gradient, all weights together; None does not clip.
 
     Raises:
@@ -64,6 +66,7 @@ class TrainingSettings:
     advprop: bool = False
     attack_mode: AttackMode = "eval"
     label_smoothing: float = 0.0
+    ema: float = 0.0
     gradient_clip: float | None = None
 
     def __post_init__(self) -> None:
@@ -77,8 +80,9 @@ class TrainingSettings:
                 raise RobustAugError(f"training.{name} is {getattr(self, name)}; it is a share of the steps, 0 to 1")
         if self.shift < 0 or not self.weight_decay >= 0:
             raise RobustAugError("training.shift and training.weight_decay must be 0 or larger")
-        if not 0 <= self.label_smoothing < 1:
-            raise RobustAugError(f"training.label_smoothing is {self.label_smoothing}; it is a share, 0 to below 1")
+        for name in ("label_smoothing", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise RobustAugError(f"training.{name} is {getattr(self, name)}; it is a share, 0 to below 1")
         if self.gradient_clip is not None and not (math.isfinite(self.gradient_clip) and self.gradient_clip > 0):
             raise RobustAugError(
                 f"training.gradient_clip is {self.gradient_clip}; it must be larger than 0, or not set"

@@ -23,6 +23,7 @@ CASES: dict[str, dict[str, Any]] = {
     "awp free": {"objective": "free", "replays": 3, "awp": 0.01, "eps_warmup": 1.0},
     "advprop": {"advprop": True},
     "advprop trades awp": {"objective": "trades", "advprop": True, "awp": 0.005, "optimizer": "sgd"},
+    "ema": {"ema": 0.9, "objective": "n_fgsm"},
     "train mode": {"attack_mode": "train", "label_smoothing": 0.1, "gradient_clip": 0.5},
 }
 
@@ -66,6 +67,7 @@ OTHERS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({}, {"advprop": True}),
     ({}, {"attack_mode": "train"}),
     ({}, {"label_smoothing": 0.1}),
+    ({}, {"ema": 0.9}),
     ({}, {"gradient_clip": 1.0}),
 ]
 

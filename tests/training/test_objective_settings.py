@@ -2,16 +2,18 @@
 
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from training_cases import network, run
+from training_cases import network, run, squares
 
 from robustaug.attacks import FGSM, PGD, ThreatModel
 from robustaug.data import Mix
 from robustaug.errors import RobustAugError
+from robustaug.experiment import pipeline
 from robustaug.experiment.config import ExperimentConfig, parse_config
 from robustaug.training import TrainingSettings
 from robustaug.training.objectives import (
@@ -67,6 +69,8 @@ def test_what_the_settings_build(chosen: dict[str, Any], expected: Objective) ->
         ({"attack_mode": "test"}, "training.attack_mode is 'test'; use eval or train"),
         ({"label_smoothing": 1.0}, "training.label_smoothing is 1.0; it is a share, 0 to below 1"),
         ({"label_smoothing": float("nan")}, "training.label_smoothing is nan"),
+        ({"ema": 1.0}, "training.ema is 1.0; it is a share, 0 to below 1"),
+        ({"ema": -0.5}, "training.ema is -0.5"),
         ({"gradient_clip": 0.0}, "training.gradient_clip is 0.0; it must be larger than 0, or not set"),
         ({"gradient_clip": float("nan")}, "training.gradient_clip is nan"),
     ],
@@ -138,6 +142,44 @@ def test_an_arm_without_adversarial_rows_is_trained_as_ever() -> None:
     assert training.standard().build_objective() == AdversarialTraining()
     assert training.standard() == config({"steps": 7}).training
     assert config({"label_smoothing": 0.1}).training.standard().label_smoothing == 0.1
+
+
+@pytest.mark.parametrize(("name", "share"), [("plain", 0.0), ("attacked", 0.5)])
+def test_the_pipeline_gives_each_arm_its_objective(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, share: float
+) -> None:
+    chosen = config({"objective": "trades", "awp": 0.01}, plain={}, attacked={"adversarial": 0.5})
+    told: list[TrainingSettings] = []
+
+    def training(*_: Any, settings: TrainingSettings, **__: Any) -> None:
+        told.append(settings)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "train", training)
+    folder: Any = SimpleNamespace(arm=lambda arm: tmp_path / arm, say=lambda text: None)
+    data: Any = SimpleNamespace(train=squares(24), validation=squares(10, seed=1))
+    bank: Any = None
+    with pytest.raises(KeyboardInterrupt):
+        pipeline._trained(folder, chosen, data, None, name, bank, network())
+    assert told == [chosen.training if share else chosen.training.standard()]
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_the_attack_mode_reaches_the_attack(tmp_path: Path, mode: Any) -> None:
+    met: list[bool] = []
+    model = network()
+    model.register_forward_hook(lambda module, _, out: met.append(module.training) if len(out) == 16 else None)
+    # An attack pads a few rows to 16; validation attacks, in eval mode, follow the step.
+    run(tmp_path, model, MIX, steps=1, attack_mode=mode)
+    assert met[:2] == [mode == "train"] * 2
+    assert not any(met[2:])
+
+
+def test_weight_perturbation_passes_on_what_its_objective_needs() -> None:
+    for inner in (Free(replays=3), TRADES(), AdversarialTraining()):
+        around = WeightPerturbation(inner, 0.01)
+        assert (around.replays, around.needs_others) == (inner.replays, inner.needs_others)
+    assert (Free(replays=3).replays, TRADES().needs_others, Free().needs_others) == (3, False, True)
 
 
 def test_gradients_are_clipped_to_their_norm(tmp_path: Path) -> None:

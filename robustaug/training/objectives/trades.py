@@ -80,7 +80,7 @@ class _Divergence(PGD):
     def _search(self, oracle: Oracle, ball: Ball, goal: Goal, seeds: Tensor) -> Tensor:  # noqa: ARG002
         natural = oracle.search_logits(ball.center)
         step = self._default_step_size(ball.eps) if self.step_size is None else self.step_size * ball.eps.sign()
-        # At x itself the divergence has no gradient, hence the start beside it.
+        # At x itself the divergence has no gradient, hence the start beside it: within ball and bounds, unlike there.
         images = ball.project(ball.center + _START * randomness.normal(seeds, ball.center.shape[1:]))
         for _ in range(self.steps):
             gradient = oracle.gradient(images, lambda logits: divergences(natural, logits)).gradient
