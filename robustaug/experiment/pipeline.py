@@ -176,6 +176,9 @@ def _trained(
     save_checkpoint(path, model.cpu(), class_names=data.class_names, extra=extra)
     score = result.chosen_by.replace("_", " ")
     run.say(f"Trained arm {name} in {result.seconds:.0f} s: {score} {result.score:.1%} at step {result.chosen_step}")
+    if result.collapses:
+        steps = ", ".join(map(str, result.collapses))
+        run.say(f"Arm {name} overfitted catastrophically at step {steps}; try training.on_collapse='return' or n_fgsm")
     return load_checkpoint(path)
 
 

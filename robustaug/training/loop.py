@@ -20,8 +20,10 @@ from robustaug.progress import Advance
 from robustaug.training.augment import flip_and_shift
 from robustaug.training.average import averaged, follow
 from robustaug.training.objectives import AuxiliaryNorms, Learner, Task
+from robustaug.training.optimizer import build_optimizer
 from robustaug.training.settings import TrainingSettings
 from robustaug.training.state import Progress, load_state, save_state
+from robustaug.training.watch import MOST_RETURNS, Watch
 
 
 @dataclass(frozen=True)
@@ -34,12 +36,14 @@ class TrainingResult:
             ``"_ema"`` behind it where they are averaged weights.
         score: Its value, a fraction.
         seconds: Time spent training, over all pieces of the run.
+        collapses: Steps done when catastrophic overfitting was seen.
     """
 
     chosen_step: int
     chosen_by: str
     score: float
     seconds: float
+    collapses: tuple[int, ...] = ()
 
 
 def train(
@@ -103,7 +107,7 @@ class _Run:
             self.objective.check(self.attack)
         auxiliary = AuxiliaryNorms(model) if settings.advprop else None
         self.learner = Learner(model, self.dtype, settings.attack_mode, auxiliary)
-        self.optimizer = _optimizer(self.learner.trainable(), settings)
+        self.optimizer = build_optimizer(self.learner.trainable(), settings)
         self.state_path, self.history_path = folder / "state.safetensors", folder / "history.jsonl"
         shapes = [(name, list(value.shape)) for name, value in model.state_dict().items()]
         attacked = None if self.attack is None else self.attack.parameters()
@@ -112,7 +116,7 @@ class _Run:
         data_used = (vars(data.mix), images, variants, validation.keys)
         identity = (settings.to_dict(), str(self.dtype), seed, attacked, data_used, shapes)
         self.identity = sha256(repr(identity).encode())
-        self.done = Progress()
+        self.done, self.watch = Progress(), Watch()
         self.best: dict[str, Tensor] = {}
         self.loss_sum = torch.zeros((), device=self.device)
         self.right = torch.zeros((), device=self.device)
@@ -129,12 +133,15 @@ class _Run:
                 self.done.step += 1
                 if self.done.step % self.settings.validate_every == 0 or self.done.step == self.settings.steps:
                     self.done.seconds = time.monotonic() - began
+                    reached = self.done.step
                     note = self._look()
-                    progress(0, note)
+                    progress(self.done.step - reached, note)
                 progress()
         self.model.load_state_dict(self.best)
         self.model.eval()
-        return TrainingResult(self.done.best_step, self._chosen_by(), self.done.best_score, self.done.seconds)
+        collapses = tuple(row["step"] for row in read_jsonl(self.history_path) if "collapsed" in row)
+        done = self.done
+        return TrainingResult(done.best_step, self._chosen_by(), done.best_score, done.seconds, collapses)
 
     def _step(self, step: int) -> None:
         torch.manual_seed(randomness.derive_seed(self.seed, "step", step))  # for dropout and the like
@@ -161,7 +168,8 @@ class _Run:
             seeds = randomness.sample_seeds(self.seed, batch.keys, "augment")
             images = flip_and_shift(images, seeds, flip=self.settings.flip, shift=self.settings.shift)
         rows = batch.adversarial.nonzero().squeeze(1)
-        seeds = randomness.sample_seeds(self.seed, [batch.keys[row] for row in rows.tolist()], "training attack")
+        keys = [batch.keys[row] for row in rows.tolist()]
+        seeds = randomness.sample_seeds(self.seed, keys, "training attack", self.watch.returns)
         attack = self.attack
         if attack is not None:
             attack = replace(attack, threat=_scaled(attack.threat, self.settings.eps_share_at(step)))
@@ -188,15 +196,34 @@ class _Run:
         if self.settings.ema:
             with averaged(self.learner.carried, self.model):
                 self._validate(row, "_ema")
+        collapsed = self._collapsed(row)
         row["seconds"] = round(self.done.seconds, 3)
         append_jsonl(self.history_path, row)
-        kept = self.best | self.learner.state()
-        save_state(self.state_path, self.identity, self.done, self.model, kept, self.optimizer)
         self.loss_sum.zero_()
         self.right.zero_()
         self.counted = 0
+        if collapsed and self.settings.on_collapse == "return" and self.watch.returns < MOST_RETURNS:
+            returns = self.watch.returns + 1
+            self._load(returns)
+            return f"catastrophic overfitting at step {step}; back to step {self.done.step}"
+        self.learner.carried["watch"] = self.watch.to_tensor()
+        kept = self.best | self.learner.state()
+        save_state(self.state_path, self.identity, self.done, self.model, kept, self.optimizer)
         name = self._score_name()
-        return f"loss {loss:.3f}  {name.replace('_', ' ')} {row[name]:.1%}"
+        note = f"loss {loss:.3f}  {name.replace('_', ' ')} {row[name]:.1%}"
+        return note + "  catastrophic overfitting" if collapsed else note
+
+    def _collapsed(self, row: dict[str, Any]) -> bool:
+        """Attack the last batch of a single-step objective with the training attack at full eps."""
+        if self.attack is None or not self.objective.is_single_step:
+            return False
+        task = self._task(self.done.step - 1)
+        result = self.attack(self.model, task.images[task.rows], task.labels[task.rows], seeds=task.seeds)
+        row["training_robust"] = float((~result.success).float().mean())
+        collapsed = self.watch.collapsed(row["training_robust"])
+        if collapsed:
+            row["collapsed"] = True
+        return collapsed
 
     def _validate(self, row: dict[str, Any], ending: str) -> None:
         """Score the weights in the model, and keep them if they are the best so far."""
@@ -230,15 +257,24 @@ class _Run:
 
     def _chosen_by(self) -> str:
         name = self._score_name()
-        row = next((row for row in read_jsonl(self.history_path) if row["step"] == self.done.best_step), {})
+        rows = [row for row in read_jsonl(self.history_path) if row["step"] == self.done.best_step]
+        row = rows[-1] if rows else {}  # after a return, a step has two
         return name + "_ema" if row.get(name + "_ema", -1.0) >= row.get(name, 0.0) else name
 
     def _resume(self) -> None:
         if self.state_path.exists():
-            self.done, kept = load_state(self.state_path, self.identity, self.model, self.optimizer)
-            self.best = self.learner.restore(kept)
+            self._load()
         # A kill may come between a line of the history and the state: the state is what counts.
         write_jsonl(self.history_path, [row for row in read_jsonl(self.history_path) if row["step"] <= self.done.step])
+
+    def _load(self, returns: int | None = None) -> None:
+        """Take the saved state; ``returns`` in place of its own count."""
+        self.done, kept = load_state(self.state_path, self.identity, self.model, self.optimizer)
+        self.best = self.learner.restore(kept)
+        self.watch = Watch.from_tensor(self.learner.carried.get("watch"))
+        if returns is not None:
+            self.watch.returns = returns
+        self.objective = self.settings.build_objective().raised(self.watch.returns)
 
 
 _VALIDATION_BATCH = 250
@@ -248,18 +284,6 @@ def _scaled(threat: ThreatModel, share: float) -> ThreatModel:
     if isinstance(threat.eps, tuple):
         raise RobustAugError("training needs one eps for all samples, the threat model has one per sample; choose one")
     return replace(threat, eps=threat.eps * share)
-
-
-def _optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """Weight decay on matrices and filters only: norms and biases have one dimension."""
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in parameters if p.dim() <= 1], "weight_decay": 0.0},
-    ]
-    if settings.optimizer == "adam":
-        return torch.optim.AdamW(groups, lr=settings.learning_rate)
-    return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=0.9, nesterov=True)
 
 
 def _silent(count: int = 1, note: str | None = None) -> None:

@@ -7,8 +7,10 @@ from typing import Any, Literal, Self, get_args
 from robustaug.errors import RobustAugError
 from robustaug.hardware import Precision
 from robustaug.training.objectives import OBJECTIVES, AttackMode, Objective, ObjectiveName, WeightPerturbation
+from robustaug.training.watch import OnCollapse
 
 Optimizer = Literal["adam", "sgd"]
+_NOISY = ("rs_fgsm", "n_fgsm")
 _PARAMETERS = ("beta", "noise", "replays")  # of some objectives alone
 
 
@@ -40,6 +42,9 @@ class TrainingSettings:
         label_smoothing: Share of each target spread over all classes.
         ema: Decay of an exponential moving average of the weights, which is evaluated beside them, at least 0 and below
             1; 0 keeps none.
+        on_collapse: What follows when a single-step objective overfits catastrophically: ``"report"``, or, for
+            ``rs_fgsm`` and ``n_fgsm``, ``"return"``: the run goes on from its last state with other noise, for
+            ``n_fgsm`` half as much again, three times at most.
         gradient_clip: Largest Euclidean norm of a step's gradient, all weights together; None does not clip.
 
     Raises:
@@ -68,6 +73,7 @@ class TrainingSettings:
     label_smoothing: float = 0.0
     ema: float = 0.0
     gradient_clip: float | None = None
+    on_collapse: OnCollapse = "report"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "validate_every", "validation_samples"):
@@ -87,8 +93,14 @@ class TrainingSettings:
             raise RobustAugError(
                 f"training.gradient_clip is {self.gradient_clip}; it must be larger than 0, or not set"
             )
-        if self.attack_mode not in get_args(AttackMode):
-            raise RobustAugError(f"training.attack_mode is {self.attack_mode!r}; use eval or train")
+        for name, choices in (("attack_mode", get_args(AttackMode)), ("on_collapse", get_args(OnCollapse))):
+            if getattr(self, name) not in choices:
+                raise RobustAugError(f"training.{name} is {getattr(self, name)!r}; use {' or '.join(choices)}")
+        if self.on_collapse == "return" and self.objective not in _NOISY:
+            raise RobustAugError(
+                f"training.on_collapse = 'return' goes on with other noise, for {' and '.join(_NOISY)}, "
+                f"not for {self.objective}; set it to 'report'"
+            )
         self.build_objective()
 
     def build_objective(self) -> Objective:
@@ -129,7 +141,8 @@ class TrainingSettings:
     def standard(self) -> Self:
         """The same budget for a mix without adversarial rows: plain cross-entropy."""
         parameters: dict[str, Any] = dict.fromkeys(_PARAMETERS)
-        return replace(self, objective="pgd", awp=0.0, advprop=False, attack_mode="eval", **parameters)
+        parameters |= {"awp": 0.0, "advprop": False, "attack_mode": "eval", "on_collapse": "report"}
+        return replace(self, objective="pgd", **parameters)
 
     def learning_rate_at(self, step: int) -> float:
         """One cycle (after Smith and Topin 2018): up in a straight line, then down to 0 along a cosine."""

@@ -17,7 +17,8 @@ from robustaug.data import ImageSet, Mix
 from robustaug.errors import RobustAugError
 from robustaug.files import read_jsonl
 from robustaug.training import train
-from robustaug.training.loop import _optimizer, _Run
+from robustaug.training.loop import _Run
+from robustaug.training.optimizer import build_optimizer
 
 
 class Recorder(nn.Module):
@@ -118,7 +119,7 @@ def attack_in_passing(oracle: Oracle) -> None:
 def test_weight_decay_spares_norms_and_biases() -> None:
     model = network()
     for name, kind in (("adam", torch.optim.AdamW), ("sgd", torch.optim.SGD)):
-        optimizer = _optimizer(model, settings(optimizer=name, weight_decay=0.1))
+        optimizer = build_optimizer(model, settings(optimizer=name, weight_decay=0.1))
         assert type(optimizer) is kind
         decay = {id(p): group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
         named = {name: decay[id(parameter)] for name, parameter in model.named_parameters()}

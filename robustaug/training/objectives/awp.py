@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -52,6 +52,15 @@ class WeightPerturbation(Objective):
     def needs_others(self) -> bool:  # type: ignore[override]
         """Of the inner objective."""
         return self.inner.needs_others
+
+    @property
+    def is_single_step(self) -> bool:  # type: ignore[override]
+        """Of the inner objective."""
+        return self.inner.is_single_step
+
+    def raised(self, times: int) -> Objective:
+        """As the inner objective."""
+        return replace(self, inner=self.inner.raised(times))
 
     def check(self, attack: Attack) -> None:
         """As the inner objective."""

@@ -1,6 +1,7 @@
 """Free adversarial training: one backward pass moves the weights and the perturbation (Shafahi et al. 2019)."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ class Free(AdversarialTraining):
         RobustAugError: m is no whole number from 1 up.
     """
 
+    is_single_step: ClassVar[bool] = True
     replays: int = 8  # type: ignore[misc]  # of the class in the others
 
     def __post_init__(self) -> None:

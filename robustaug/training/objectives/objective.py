@@ -64,10 +64,12 @@ class Objective(ABC):
         replays: Steps that one batch serves.
         needs_others: Whether AdvProp needs rows that are not adversarial: without a natural pass, the main batch norms
             would otherwise see nothing.
+        is_single_step: Whether catastrophic overfitting is to be watched for.
     """
 
     replays: ClassVar[int] = 1
     needs_others: ClassVar[bool] = True
+    is_single_step: ClassVar[bool] = False
 
     def check(self, attack: Attack) -> None:  # noqa: B027 - most take any
         """Refuse a training attack that this objective cannot use.
@@ -79,6 +81,10 @@ class Objective(ABC):
     def attack(self, attack: Attack) -> Attack:
         """What solves the inner maximisation, from the training attack."""
         return attack
+
+    def raised(self, times: int) -> "Objective":  # noqa: ARG002 - most have no noise
+        """This objective with its noise raised so many times."""
+        return self
 
     def perturbed(self, learner: Learner, task: Task) -> Tensor:
         """The inner maximisation: images for the adversarial rows, (A, C, H, W), without a graph."""

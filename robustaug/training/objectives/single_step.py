@@ -1,7 +1,8 @@
 """Adversarial training with one gradient step: RS-FGSM (Wong et al. 2020) and N-FGSM (de Jorge et al. 2022)."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from robustaug.errors import RobustAugError
 from robustaug.training.objectives.adversarial import AdversarialTraining
 
 _RS_STEP = 1.25  # times eps: Wong et al., section 5
+_RAISE = 1.5
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class RandomStartFGSM(AdversarialTraining):
     That is PGD of one step. Of the training attack it takes the ball and the precision. It can overfit
     catastrophically: accuracy under PGD falls to zero within an epoch.
     """
+
+    is_single_step: ClassVar[bool] = True
 
     def attack(self, attack: Attack) -> Attack:
         """One step of PGD from a random start."""
@@ -51,11 +55,16 @@ class NoiseFGSM(AdversarialTraining):
         RobustAugError: k out of range.
     """
 
+    is_single_step: ClassVar[bool] = True
     noise: float = 2.0
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.noise) and self.noise > 0):
             raise RobustAugError(f"training.noise is {self.noise:g}; it is a multiple of eps, larger than 0")
+
+    def raised(self, times: int) -> "NoiseFGSM":
+        """Half as much noise again, each time."""
+        return replace(self, noise=self.noise * _RAISE**times)
 
     def attack(self, attack: Attack) -> Attack:
         """A step from noise."""

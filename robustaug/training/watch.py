@@ -1,0 +1,46 @@
+"""Catastrophic overfitting of single-step objectives: seen, said, and by choice undone."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+OnCollapse = Literal["report", "return"]
+MOST_RETURNS = 3  # in a run; further collapses are reported only
+_COLLAPSE = 0.5  # of the highest accuracy under PGD so far
+
+
+@dataclass
+class Watch:
+    """Accuracy under PGD on training batches (Wong, Rice and Kolter 2020, section 5.4: it falls to zero at once).
+
+    Deviation: a collapse there is a fall by 0.2 since the epoch before; here it is a fall below half of the highest so
+    far, which means the same for easy and for hard data.
+
+    Attributes:
+        highest: The highest accuracy so far, a fraction.
+        returns: How often the run went back to a state before a collapse.
+    """
+
+    highest: float = 0.0
+    returns: int = 0
+
+    def collapsed(self, accuracy: float) -> bool:
+        """Whether this accuracy is a collapse; otherwise it is remembered."""
+        if accuracy < _COLLAPSE * self.highest:
+            return True
+        self.highest = max(self.highest, accuracy)
+        return False
+
+    def to_tensor(self) -> Tensor:
+        """For the state."""
+        return torch.tensor([self.highest, self.returns], dtype=torch.float64)
+
+    @staticmethod
+    def from_tensor(saved: Tensor | None) -> "Watch":
+        """From the state; None is a new one."""
+        if saved is None:
+            return Watch()
+        highest, returns = saved.tolist()
+        return Watch(highest, int(returns))
