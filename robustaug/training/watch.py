@@ -13,10 +13,10 @@ _COLLAPSE = 0.5  # of the highest accuracy under PGD so far
 
 @dataclass
 class Watch:
-    """Accuracy under PGD on training batches (Wong, Rice and Kolter 2020, section 5.4: it falls to zero at once).
+    """Accuracy under PGD on training batches (Wong, Rice and Kolter 2020: it falls to zero at once).
 
-    Deviation: a collapse there is a fall by 0.2 since the epoch before; here it is a fall below half of the highest so
-    far, which means the same for easy and for hard data.
+    Deviation: a collapse in the authors' code is a fall by 0.2 since the epoch before; here it is a fall below half of
+    the highest so far, which means the same for easy and for hard data.
 
     Attributes:
         highest: The highest accuracy so far, a fraction.

@@ -155,6 +155,15 @@ def test_a_layer_without_a_gradient_stays() -> None:
     assert not looking.seen[0][1].any()
 
 
+def test_a_gradient_too_small_to_measure_moves_nothing() -> None:
+    """1e-30 squared is 0 in float32, and the gradient divided by a norm of 0 would be infinite."""
+    model: Any = linear()
+    given, looking = task(adversarial=0), Looking(seen=([],))
+    faint = replace(given, images=given.images * 1e-30)
+    WeightPerturbation(looking, 0.1).gradients(learning(model), faint, faint.images[:0])
+    assert torch.equal(looking.seen[0][0], looking.seen[0][1])
+
+
 @pytest.mark.parametrize("gamma", [-0.1, 1.0, float("nan"), float("inf")])
 def test_gamma_out_of_range(gamma: float) -> None:
     with pytest.raises(RobustAugError, match="it is a share of the weights' size, 0 to below 1"):

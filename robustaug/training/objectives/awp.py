@@ -16,7 +16,7 @@ from robustaug.training.objectives.objective import Objective, Task, Terms
 
 @dataclass(frozen=True)
 class WeightPerturbation(Objective):
-    """AWP around another objective: Wu, Xia and Wang (2020), equations 7 to 12 with one step for the weights (K2 = 1).
+    """AWP around another objective: Wu, Xia and Wang (2020), algorithm 1 with one step for the weights.
 
         min over w of max over v with |v_l| <= gamma |w_l| for each layer l of E [loss of w + v at x']
         v_l = gamma |w_l| g_l / |g_l|,  g = gradient of that loss at w
@@ -88,10 +88,15 @@ class WeightPerturbation(Objective):
             gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             return [
-                # A layer without a gradient stays where it is.
-                self.gamma * weight.norm() * torch.nan_to_num(gradient / gradient.norm())
+                self.gamma * weight.norm() * _direction(gradient)
                 for weight, gradient in zip(weights, gradients, strict=True)
             ]
+
+
+def _direction(gradient: Tensor) -> Tensor:
+    """Of norm 1; 0 where there is no gradient, or where its norm is too small for float32."""
+    norm = gradient.norm()
+    return torch.where(norm > 0, gradient / norm, 0)
 
 
 @contextmanager

@@ -52,10 +52,10 @@ class Learner:
         """As ``forward``, where ``rows`` are adversarial: one pass, or two with AdvProp."""
         if self.auxiliary is None or not len(rows):
             return self.forward(images)
-        others = torch.ones(len(images), dtype=torch.bool, device=images.device).index_fill(0, rows, False)
-        others_rows = others.nonzero().squeeze(1)
-        logits = torch.cat([self.forward(images[others_rows]), self.forward_adversarial(images[rows])])
-        return logits[torch.cat([others_rows, rows]).argsort()]
+        is_adversarial = torch.zeros(len(images), device=images.device).index_fill(0, rows, 1)
+        order, first = is_adversarial.argsort(stable=True), len(images) - len(rows)  # nonzero would wait for the device
+        others, adversarial = images[order[:first]], images[order[first:]]
+        return torch.cat([self.forward(others), self.forward_adversarial(adversarial)])[order.argsort()]
 
     @contextmanager
     def attacked(self) -> Iterator[None]:

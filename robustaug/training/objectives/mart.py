@@ -16,7 +16,7 @@ _ABOVE_ONE = 1.0001  # in place of 1 in log(1 - p), which then stays above log(0
 
 @dataclass(frozen=True)
 class MART(Objective):
-    """Misclassification-aware adversarial training: Wang, Zou, Yi, Bailey, Ma and Gu (2020), equations 9 to 11.
+    """Misclassification-aware adversarial training: Wang, Zou, Yi, Bailey, Ma and Gu (2020), algorithm 1.
 
         min over w of E [BCE(f(x'), y) + beta KL(f(x) || f(x')) (1 - f(x)_y)]
         BCE(p, y) = -log p_y - log(1 - max over k other than y of p_k)

@@ -15,8 +15,8 @@ from robustaug.attacks.oracle import Oracle
 from robustaug.errors import RobustAugError
 from robustaug.training.objectives.adversarial import AdversarialTraining
 
-_RS_STEP = 1.25  # times eps: Wong et al., section 5
-_RAISE = 1.5
+_RS_STEP = 1.25  # times eps, as in the paper's experiments
+_RAISE = 1.5  # chosen here
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ _START = 0.001  # standard deviation of the start's distance, in units of the im
 
 @dataclass(frozen=True)
 class TRADES(Objective):
-    """TRADES: Zhang, Yu, Jiao, Xing, El Ghaoui and Jordan (2019), equation 5.
+    """TRADES: Zhang, Yu, Jiao, Xing, El Ghaoui and Jordan (2019), algorithm 1.
 
         min over w of E [CE(f(x), y) + beta max over x' of KL(f(x) || f(x'))]
 
