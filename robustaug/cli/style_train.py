@@ -33,6 +33,10 @@ def style_train(
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="Steps of Adam.")] = 4000,
     batch_size: Annotated[int, typer.Option(min=2, help="Images a step.")] = 16,
+    content_weight: Annotated[
+        float,
+        typer.Option(min=0, help="Of the content against the style: with less, more style and fewer labels stay."),
+    ] = 0.15,
     seed: Annotated[int, typer.Option(help="Of the first weights and of every choice.")] = 0,
 ) -> None:
     """Train a decoder for ``stylize --method adain --decoder OUT_DIR/decoder.safetensors``.
@@ -47,7 +51,14 @@ def style_train(
     from robustaug.training.style_decoder import DecoderSettings, read_contents, train_decoder  # noqa: PLC0415
 
     sizes = tuple(size or ([64] if level is Level.CONV3_1 else [128]))
-    settings = DecoderSettings(level=level.value, sizes=sizes, steps=steps, batch_size=batch_size, seed=seed)
+    settings = DecoderSettings(
+        level=level.value,
+        sizes=sizes,
+        steps=steps,
+        batch_size=batch_size,
+        content_weight=content_weight,
+        seed=seed,
+    )
     items, skipped = folder_items(content_dir)
     contents, unreadable = read_contents(items, round(1.25 * max(sizes)))
     bank = StyleBank.embedded() if styles is None else StyleBank.from_folder(styles)

@@ -80,12 +80,13 @@ def stylize(
     ] = 1,
     blend: Annotated[int, typer.Option(help="Paintings mixed in each variant, in shares drawn for it.")] = 1,
     strength: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="0 keeps the image, 1 takes the painting's whole style; LOW:HIGH is drawn for each variant.",
+            show_default="what keeps about nine labels in ten at the image's size",
             metavar="S|LOW:HIGH",
         ),
-    ] = "1",
+    ] = None,
     style_scale: Annotated[
         str | None,
         typer.Option(
@@ -170,11 +171,11 @@ def stylize(
     from robustaug.style.job import stylize as run_job  # noqa: PLC0415
 
     part = _parse_shard(shard)
-    strengths = range_of("--strength", strength)
+    strengths = None if strength is None else range_of("--strength", strength)
     settings = JobSettings(
         per_image=per_image,
         seed=seed,
-        strength=strengths[0] if strengths[0] == strengths[1] else strengths,
+        strength=strengths[0] if strengths is not None and strengths[0] == strengths[1] else strengths,
         **size_of(size),
         blend=blend,
         style_scale=None if style_scale is None else range_of("--style-scale", style_scale),

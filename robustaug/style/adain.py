@@ -16,13 +16,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from robustaug.errors import RobustAugError
 from robustaug.files import sha256
 from robustaug.hardware import autocast, resolve_precision
 from robustaug.style.bank import Blend, Painting
 from robustaug.style.colour import colour_statistics, recoloured
 from robustaug.style.decoder import Decoder, Statistics, load_decoder, statistics
 from robustaug.style.method import StyleTransfer, TargetCache, scaled
-from robustaug.style.settings import check_size
+from robustaug.style.settings import MAX_SIDE, check_size
 
 # Shorter side of a painting against that of the image: sets the size of its strokes.
 PAINTING_SCALE = 1.5
@@ -43,6 +44,7 @@ class AdaIN(StyleTransfer):
     decoder: Path | str | None = None
 
     name: ClassVar[str] = "adain"
+    strengths: ClassVar[tuple[tuple[int, float], ...]] = ((48, 0.3), (MAX_SIDE, 1.0))
     pixels_at_once: ClassVar[dict[str, int]] = {"cpu": 2**17, "cuda": 2**22}
 
     def describe(self) -> dict[str, Any]:
@@ -52,9 +54,22 @@ class AdaIN(StyleTransfer):
             "color": self.color,
             "precision": str(resolve_precision(self.precision, self.device)).removeprefix("torch."),
             "encoder": self.encoder.fingerprint,
-            "decoder": sha256(b"".join(value.cpu().numpy().tobytes() for value in self._decoder.state_dict().values())),
+            "decoder": self.fingerprint,
             "sizes": [SMALLEST_SIDE, PAINTING_SCALE],
         }
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the decoder's weights."""
+        return sha256(b"".join(value.cpu().numpy().tobytes() for value in self._decoder.state_dict().values()))
+
+    @property
+    def has_decoder(self) -> bool:
+        """Whether the decoder is there and was trained with this encoder."""
+        try:
+            return self._decoder is not None
+        except RobustAugError:
+            return False
 
     @cached_property
     def _decoder(self) -> Decoder:

@@ -8,18 +8,20 @@ every step; small images are worked on enlarged.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from robustaug.hardware import autocast, exact_float32, resolve_precision
+from robustaug.style.adain import AdaIN
 from robustaug.style.bank import Blend, Painting
 from robustaug.style.losses import gram
 from robustaug.style.method import Styles, StyleTransfer, TargetCache, as_blends, resize_to, scaled
 from robustaug.style.objective import Objective
 from robustaug.style.optimise import minimise
-from robustaug.style.settings import SETTINGS, StyleSettings, settings_for
+from robustaug.style.settings import MAX_SIDE, SETTINGS, StyleSettings, settings_for
 from robustaug.style.vgg import VGGEncoder, load_encoder
 
 
@@ -37,6 +39,7 @@ class Gatys(StyleTransfer):
     settings: StyleSettings | None = None
 
     name: ClassVar[str] = "gatys"
+    strengths: ClassVar[tuple[tuple[int, float], ...]] = ((48, 0.65), (96, 1.0), (MAX_SIDE, 0.85))
     loss_names: ClassVar[tuple[str, ...]] = ("content_loss", "style_loss", "first_style_loss")
 
     def describe(self) -> dict[str, Any]:
@@ -48,6 +51,7 @@ class Gatys(StyleTransfer):
             "precision": str(resolve_precision(self.precision, self.device)).removeprefix("torch."),
             "encoder": self.encoder.fingerprint,
             "settings": settings,
+            **({} if self._adain is None else {"decoder": self._adain.fingerprint}),
         }
 
     def _settings(self, height: int, width: int) -> StyleSettings:
@@ -63,7 +67,10 @@ class Gatys(StyleTransfer):
         settings = self._settings(*shape)
         how = settings.learning_rate, settings.optimizer, settings.tolerance
         start = work
-        if settings.coarse_steps > 0:
+        if settings.start == "adain" and self._adain is not None:
+            # Deviation from Gatys et al., who start from the content or from noise: the same losses in fewer steps.
+            start = self._adain._transfer(work, shape, blends, strength, cache)[0]
+        elif settings.coarse_steps > 0:
             # Coarse to fine (Gatys et al., "Controlling Perceptual Factors in Neural Style Transfer", 2017, section 6).
             # Deviation: what the coarse image gained is added to the content, which so keeps its own details.
             small = resize_to(work, (work.shape[2] // 2, work.shape[3] // 2))
@@ -76,6 +83,14 @@ class Gatys(StyleTransfer):
         with torch.no_grad():
             first, (last_content, last_style) = objective.losses(work)[1], objective.losses(images)
         return images, {"content_loss": last_content, "style_loss": last_style, "first_style_loss": first}
+
+    @cached_property
+    def _adain(self) -> AdaIN | None:
+        """AdaIN with the package's decoder, if settings ask for it and it was trained with this encoder."""
+        if self.settings is not None and self.settings.start != "adain":
+            return None
+        method = AdaIN(self.encoder, self.color, self.precision, self.batch_size)
+        return method if method.has_decoder else None
 
     def _objective(
         self,

@@ -65,7 +65,7 @@ def stylize(
         out_dir: a new or empty folder, or one that holds an unfinished or finished run of this same job.
         bank: which paintings to choose from; the choice depends on (seed, key, bank).
         style: the transfer; None takes the defaults of Gatys.
-        settings: what to make; None takes one variant an image, at full strength and the images' own sizes.
+        settings: what to make; None takes one variant an image, at the method's strength and the images' own sizes.
         shard: (index, count), index from 0: this call does every ``count``-th item only.
         check: drop variants that no longer show what their label says; ``dropped.jsonl`` names them.
         overwrite: where the folder holds another job, delete that one's files first, and no others.

@@ -13,6 +13,7 @@ from robustaug.errors import RobustAugError
 from robustaug.hardware import Precision, in_fitting_batches
 from robustaug.style.bank import Blend, Painting
 from robustaug.style.colour import to_grey, with_colours_of, with_statistics_of
+from robustaug.style.settings import MAX_SIDE
 from robustaug.style.vgg import VGGEncoder, load_encoder
 
 # What an image may take after; and one for all images, or one for each.
@@ -87,6 +88,8 @@ class StyleTransfer(ABC):
 
     name: ClassVar[str]
     loss_names: ClassVar[tuple[str, ...]] = ()
+    # (largest shorter side in px, strength): what keeps nine labels in ten, measured; see docs/style.md.
+    strengths: ClassVar[tuple[tuple[int, float], ...]] = ((MAX_SIDE, 1.0),)
     pixels_at_once: ClassVar[dict[str, int]] = {"cpu": 2**15, "cuda": 2**22}
 
     def __post_init__(self) -> None:
@@ -94,6 +97,11 @@ class StyleTransfer(ABC):
             raise RobustAugError(f"color {self.color!r} is unknown; use one of {', '.join(get_args(Color))}")
         if self.batch_size < 1:
             raise RobustAugError(f"batch_size is {self.batch_size}; it must be at least 1")
+
+    @classmethod
+    def default_strength(cls, height: int, width: int) -> float:
+        """The largest strength at which about nine labels in ten survived on images of this size."""
+        return next(strength for largest, strength in cls.strengths if min(height, width) <= largest)
 
     @property
     def device(self) -> torch.device:

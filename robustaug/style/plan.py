@@ -33,7 +33,8 @@ class JobSettings:
     Attributes:
         per_image: variants of each image.
         seed: of all random choices, which depend on it, the image's key and the variant's number alone.
-        strength: 0 to 1; of two, each variant draws its own between them.
+        strength: 0 to 1; of two, each variant draws its own between them. None takes the method's own for the image's
+            size, at which about nine labels in ten survive.
         size: bring each image's shorter side to so many pixels and keep the central square, as ``robustaug run`` does.
         longest: bring each image's longer side to so many pixels. Without either, images stay as they are.
         blend: so many paintings in each variant, with shares that it draws; no painting comes twice in an image.
@@ -46,14 +47,14 @@ class JobSettings:
 
     per_image: int = 1
     seed: int = 0
-    strength: float | tuple[float, float] = 1.0
+    strength: float | tuple[float, float] | None = None
     size: int | None = None
     longest: int | None = None
     blend: int = 1
     style_scale: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        low, high = self.strengths
+        low, high = self.strengths or (0.0, 1.0)
         if not 0 <= low <= high <= 1:
             given = f"{low}" if low == high else f"{low} to {high}"
             raise RobustAugError(f"strength {given} is outside [0, 1]; 0 keeps the content, 1 takes the whole style")
@@ -66,8 +67,10 @@ class JobSettings:
             raise RobustAugError(f"style_scale {self.style_scale} is outside (0, 1]; 1 takes the whole painting")
 
     @property
-    def strengths(self) -> tuple[float, float]:
-        """The smallest and the largest strength."""
+    def strengths(self) -> tuple[float, float] | None:
+        """The smallest and the largest strength, if there are any."""
+        if self.strength is None:
+            return None
         return self.strength if isinstance(self.strength, tuple) else (self.strength, self.strength)
 
     def resized(self, image: Tensor) -> Tensor:
@@ -89,13 +92,13 @@ class Variant:
     Attributes:
         path: of the file, below the output folder.
         style: what it takes after.
-        strength: 0 to 1.
+        strength: 0 to 1, or None for the method's own.
         row: what the manifest says of it so far.
     """
 
     path: str
     style: Blend
-    strength: float
+    strength: float | None
     row: dict[str, Any]
 
 
@@ -161,8 +164,10 @@ class Plan:
     def _variant(self, position: int, digest: str, number: int, paintings: Sequence[Painting]) -> Variant:
         item, stem, settings = self.items[position], PurePosixPath(self._stems[position]), self.settings
         draw = partial(_draw, settings.seed, item.key, number)
-        low, high = settings.strengths
-        strength = low if low == high else round(low + (high - low) * draw("strength", 1)[0], 4)
+        low, high = settings.strengths or (None, None)
+        strength = low
+        if low is not None and high is not None and low < high:
+            strength = round(low + (high - low) * draw("strength", 1)[0], 4)
         shares = [_SMALLEST_SHARE + share for share in draw("blend", len(paintings))] if len(paintings) > 1 else [1.0]
         style = Blend(tuple(paintings), tuple(shares))
         hashes = [painting.sha256 for painting in paintings]

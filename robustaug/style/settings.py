@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 from robustaug.errors import RobustAugError
 
 OptimizerName = Literal["adam", "lbfgs"]
+StartName = Literal["content", "adain"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class StyleSettings:
         steps: steps at full size, at most.
         learning_rate: in units of the pixel range [0, 1]: Adam's first step size, which falls to zero along a half
             cosine; the root mean square of L-BFGS's longest step.
-        coarse_steps: steps at half the size before them, image and painting alike; 0 starts at full size.
+        start: ``"content"``, or ``"adain"``: what AdaIN makes of it, where the package's decoder fits the encoder.
+        coarse_steps: from the content, steps at half the size before them, image and painting alike; 0 takes none.
         tolerance: an image is done when ten steps have lowered its loss by no more than this share of it; 0 takes all
             steps.
         optimizer: ``"adam"``, or ``"lbfgs"`` as in the paper, with a step size of its own for each image.
@@ -42,6 +44,7 @@ class StyleSettings:
     variation_weight: float
     steps: int
     learning_rate: float
+    start: StartName = "content"
     coarse_steps: int = 0
     tolerance: float = 0.0
     optimizer: OptimizerName = "adam"
@@ -59,6 +62,8 @@ class StyleSettings:
                 raise RobustAugError(f"{name} is {getattr(self, name)}; it must be 0 or more")
         if self.optimizer not in get_args(OptimizerName):
             raise RobustAugError(f"optimizer {self.optimizer!r} is unknown; use {' or '.join(get_args(OptimizerName))}")
+        if self.start not in get_args(StartName):
+            raise RobustAugError(f"start {self.start!r} is unknown; use {' or '.join(get_args(StartName))}")
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -96,7 +101,7 @@ MIN_SIDE, MAX_SIDE = 16, 1024
 def _settings(
     working_size: int, painting_size: int, content_layer: str, style_layers: tuple[str, ...], **others: Any
 ) -> StyleSettings:
-    how: dict[str, Any] = {"learning_rate": 0.1, "optimizer": "lbfgs", "tolerance": 0.02}
+    how: dict[str, Any] = {"learning_rate": 0.1, "optimizer": "lbfgs", "tolerance": 0.02, "start": "adain"}
     return StyleSettings(working_size, painting_size, (content_layer,), style_layers, **how, **others)
 
 
@@ -105,12 +110,12 @@ _DEEP = ("conv1_1", "conv2_1", "conv3_1", "conv4_1")
 
 # (largest shorter side in pixels, settings). Sizes, layers and weights were chosen by looking, see docs/style.md.
 SETTINGS: tuple[tuple[int, StyleSettings], ...] = (
-    (48, _settings(56, 96, "conv2_2", _SHALLOW, content_weight=0.7, variation_weight=0.0, steps=14, coarse_steps=8)),
-    (96, _settings(96, 160, "conv3_1", _SHALLOW, content_weight=0.15, variation_weight=0.5, steps=18, coarse_steps=12)),
-    (160, _settings(128, 192, "conv3_1", _DEEP, content_weight=0.12, variation_weight=1.0, steps=28, coarse_steps=12)),
+    (48, _settings(56, 96, "conv2_2", _SHALLOW, content_weight=0.35, variation_weight=0.0, steps=12, coarse_steps=8)),
+    (96, _settings(96, 160, "conv3_1", _SHALLOW, content_weight=0.15, variation_weight=0.5, steps=16, coarse_steps=12)),
+    (160, _settings(128, 192, "conv3_1", _DEEP, content_weight=0.12, variation_weight=1.0, steps=26, coarse_steps=12)),
     (
         MAX_SIDE,
-        _settings(192, 256, "conv3_3", _DEEP, content_weight=0.08, variation_weight=2.0, steps=40, coarse_steps=16),
+        _settings(192, 256, "conv3_3", _DEEP, content_weight=0.08, variation_weight=2.0, steps=36, coarse_steps=16),
     ),
 )
 

@@ -83,6 +83,7 @@ class Worker:
         return {
             **self.style.describe(),
             **self.plan.describe(),
+            **({"strength": self.style.strengths} if self.plan.settings.strength is None else {}),
             "keep_label_above": None if check is None else check.above,
             "classifier": None if check is None else check.fingerprint,
         }
@@ -137,8 +138,10 @@ class Worker:
         cache = self._cache if self.plan.settings.style_scale is None else None  # no part of a painting comes again
         began, variants = time.perf_counter(), [variant for variant, _ in batch]
         content = torch.stack([image for _, image in batch]).to(self.style.device).float() / 255
-        strength = torch.tensor([variant.strength for variant in variants], device=content.device)
-        result = self.style.run(content, [variant.style for variant in variants], strength=strength, cache=cache)
+        usual = self.style.default_strength(*content.shape[2:])
+        strengths = [usual if variant.strength is None else variant.strength for variant in variants]
+        given = torch.tensor(strengths, device=content.device)
+        result = self.style.run(content, [variant.style for variant in variants], strength=given, cache=cache)
         images = to_uint8(result.images).cpu()
         seconds = round((time.perf_counter() - began) / len(batch), 4)
         losses = {name: [float(f"{x:.5g}") for x in values.tolist()] for name, values in result.losses.items()}
@@ -148,6 +151,7 @@ class Worker:
         for i, variant in enumerate(variants):
             row = {
                 **variant.row,
+                "strength": strengths[i],
                 "method": self.style.name,
                 "color": self.style.color,
                 "size": list(images.shape[2:]),

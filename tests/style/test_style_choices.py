@@ -1,5 +1,6 @@
 """What a user may choose: layers and weights, colours by statistics, a mask, coarse to fine; and little memory."""
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -9,7 +10,7 @@ from style_cases import photos, with_settings
 from torch import Tensor
 
 from robustaug.errors import RobustAugError
-from robustaug.style import Gatys, Painting, StyleSettings, TargetCache
+from robustaug.style import AdaIN, Gatys, Painting, StyleSettings, TargetCache, VGGEncoder
 from robustaug.style.gatys import measure
 from robustaug.style.losses import content_loss, gram, relative_error, total_variation
 from robustaug.style.method import resize_to
@@ -106,6 +107,22 @@ def test_bytes_do_not_depend_on_the_batch_whatever_is_chosen(
     assert torch.equal(alone, together)
     order = [3, 0, 4, 2, 1]
     assert torch.equal(style(content[order], [paintings[i] for i in order], strength=0.9), together[order])
+
+
+def test_the_start_is_what_adain_makes(quick: Gatys, encoder: VGGEncoder, stripes: Painting, dots: Painting) -> None:
+    content, paintings = photos(2, 64, 72), [stripes, dots]
+    strength = torch.tensor([0.4, 1.0])
+    start = with_settings(quick, start="adain", steps=0, coarse_steps=5)(content, paintings, strength=strength)
+    assert torch.equal(start, AdaIN(encoder, precision="float32")(content, paintings, strength=strength))
+
+
+def test_without_a_fitting_decoder_the_start_is_the_content(quick: Gatys, stripes: Painting) -> None:
+    other = copy.deepcopy(quick.encoder)
+    other.fingerprint = "another"
+    style = dataclasses.replace(with_settings(quick, start="adain", steps=0), encoder=other)
+    content = photos(2, 64, 72)
+    assert torch.equal(style(content, stripes), content)
+    assert "decoder" not in style.describe()
 
 
 def test_coarse_to_fine_adds_what_half_the_size_gained(quick: Gatys, stripes: Painting) -> None:

@@ -53,7 +53,7 @@ def test_the_composite_data_set_reads_what_the_job_writes(tmp_path: Path, bank: 
     images = (photos(4, 16, 16) * 255).to(torch.uint8)
     keys = tuple(f"digits/{number:05d}" for number in range(4))
     originals = ImageSet(images, torch.tensor([0, 1, 1, 0]), keys, ("a", "b", "c", "d"), ("nought", "one"))
-    stylize(items_of(originals), tmp_path, bank, tiny)
+    stylize(items_of(originals), tmp_path, bank, tiny, JobSettings(strength=1.0))
     assert (tmp_path / "one").is_dir()  # class folders, although the keys have none
     variants = load_variants(tmp_path, originals)
     assert sorted(variants.sources) == list(keys)

@@ -51,8 +51,24 @@ def test_strengths_are_drawn_for_each_variant(content: Path, tmp_path: Path, ban
     assert {variant.strength for variant in other}.isdisjoint(strengths)
 
 
+def test_without_a_strength_the_method_has_one_for_each_size(tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
+    sizes = {"small": (48, 60), "middle": (96, 49), "large": (97, 120)}
+    content = tmp_path / "content"
+    for name, (height, width) in sizes.items():
+        image = torch.randint(0, 256, (3, height, width), generator=torch.Generator().manual_seed(0))
+        write_png(content / "a" / f"{name}.png", image.byte())
+    stylize(folder_items(content)[0], tmp_path / "out", bank, tiny)
+    found = {Path(str(row["source"])).stem: row["strength"] for row in rows_of(tmp_path / "out")}
+    assert found == {"small": 0.65, "middle": 1.0, "large": 0.85}
+    paintings = {painting.name: painting for painting in bank.paintings}
+    for row in rows_of(tmp_path / "out"):
+        strength = float(str(row["strength"]))
+        expected = alone(tiny, content / str(row["source"]), paintings[str(row["style"])], strength)
+        assert torch.equal(read_image(tmp_path / "out" / str(row["path"])), expected)
+
+
 def test_blends(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
-    stylize(folder_items(content)[0], tmp_path / "out", bank, tiny, JobSettings(per_image=2, blend=2))
+    stylize(folder_items(content)[0], tmp_path / "out", bank, tiny, JobSettings(per_image=2, blend=2, strength=1.0))
     rows = rows_of(tmp_path / "out")
     assert len(rows) == 12
     of_image: dict[object, list[str]] = {}
@@ -66,7 +82,7 @@ def test_blends(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> 
         assert sum(weights) == pytest.approx(1, abs=1e-5)
         assert max(weights) / min(weights) < 5  # none is there in name only
         of_image.setdefault(row["source"], []).extend(names)
-        plan = Plan(folder_items(content)[0], bank, JobSettings(per_image=2, blend=2))
+        plan = Plan(folder_items(content)[0], bank, JobSettings(per_image=2, blend=2, strength=1.0))
         position = [item.key for item in plan.items].index(str(row["source"]))
         variant = next(each for each in plan.variants(position, "") if each.path == row["path"])
         assert variant.style.weights == pytest.approx(weights, abs=1e-6)
@@ -77,7 +93,7 @@ def test_blends(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> 
 
 
 def test_parts_of_paintings(content: Path, tmp_path: Path, bank: StyleBank, tiny: Gatys) -> None:
-    settings = JobSettings(per_image=2, style_scale=(0.4, 0.8))
+    settings = JobSettings(per_image=2, strength=1.0, style_scale=(0.4, 0.8))
     stylize(folder_items(content)[0], tmp_path / "out", bank, tiny, settings)
     paintings = {painting.name: painting for painting in bank.paintings}
     boxes = set()
