@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from robustaug.attacks.goal import Goal
-from robustaug.attacks.graph import converted, retold, weight_as
+from robustaug.attacks.graph import agrees, converted, retold, weight_as
 from robustaug.errors import RobustAugError
 from robustaug.hardware import autocast, exact_float32, is_out_of_memory
 
@@ -170,17 +170,17 @@ class Oracle:
             RobustAugError: the outputs are no logits.
         """
         few = images[:_FEW]
-        self._probed = few, self._unpadded_logits(few)
-        if self._converts:
-            self._graph = retold(self.model, *self._probed)
-            if self._graph is not None:
-                self._search_model = converted(self._graph, self.dtype)
-        return self._probed[1].shape[1]
+        logits = self._unpadded_logits(self.model, few)
+        self._probed = few, logits
+        graph = retold(self.model) if self._converts else None
+        if graph is not None and agrees(self._unpadded_logits(graph, few), logits):
+            self._graph, self._search_model = graph, converted(graph, self.dtype)
+        return logits.shape[1]
 
-    def _unpadded_logits(self, images: Tensor) -> Tensor:
+    def _unpadded_logits(self, model: nn.Module, images: Tensor) -> Tensor:
         self.forward_passes += len(images)
         with torch.no_grad(), _no_autocast(images.device):
-            logits: Tensor = self.model(images)
+            logits: Tensor = model(images)
         check_logits(logits, len(images))
         return logits.float()
 
@@ -191,7 +191,7 @@ class Oracle:
             if self._probed is None:
                 return False
             images, first = self._probed
-            difference = (self._unpadded_logits(images) - first).abs().amax()
+            difference = (self._unpadded_logits(self.model, images) - first).abs().amax()
             self._is_randomised = bool(difference > _REPEATS * first.abs().amax())
         return self._is_randomised
 

@@ -1,9 +1,9 @@
 """Style transfer by optimising the image, after Gatys, Ecker and Bethge (CVPR 2016): many images in one optimisation.
 
 Deviations from the paper, each for speed on small images: L-BFGS has a step of its own for each image, and Adam is
-there by choice; the start is the content image, not noise, and its half-size version before that; VGG-16 to conv4_1 by
-default, not VGG-19 to conv5_1; relative losses (see :mod:`robustaug.style.losses`); the image is kept inside [0, 1] at
-every step; small images are worked on enlarged.
+there by choice; the start is AdaIN's image, not noise (without a decoder that fits: the content image, and its
+half-size version before that); VGG-16 to conv4_1 by default, not VGG-19 to conv5_1; relative losses (see
+:mod:`robustaug.style.losses`); the image is kept inside [0, 1] at every step; small images are worked on enlarged.
 """
 
 from collections.abc import Sequence
