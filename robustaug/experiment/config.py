@@ -63,6 +63,7 @@ class StyleSection(_Section):
 
     paintings: str | None = None  # a folder; None is the embedded bank
     held_out: Annotated[int, Field(ge=1)] = 4  # paintings that only restyle test images
+    method: Literal["gatys", "adain"] = "gatys"
     variants: Annotated[int, Field(ge=0)] = 500  # of training images
     strength: Annotated[float, Field(ge=0, le=1)] = 1.0
     preserve_color: bool = False

@@ -9,6 +9,7 @@ from robustaug.evaluation.harness import stratified_choice
 from robustaug.experiment.config import StyleSection
 from robustaug.files import sha256
 from robustaug.hardware import default_device
+from robustaug.style.adain import AdaIN
 from robustaug.style.bank import Painting, StyleBank
 from robustaug.style.gatys import Gatys
 from robustaug.style.job import JobSettings, items_of, stylize
@@ -59,7 +60,8 @@ def make_variants(
         )
     chosen = originals.select(stratified_choice(originals.labels, count, seed).sort().values)
     per_image = min(max(1, count // len(originals)), len(bank))
-    style = Gatys(
+    method = Gatys if settings.method == "gatys" else AdaIN
+    style = method(
         encoder=load_encoder().to(default_device()), color="luminance" if settings.preserve_color else "painting"
     )
     job = JobSettings(per_image=per_image, seed=seed, strength=settings.strength)
