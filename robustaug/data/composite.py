@@ -1,10 +1,10 @@
 """The composite training set: originals, stylised variants and slots for adversarial ones, in exact shares."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, Literal, overload
+from typing import Any, Literal, Protocol, overload
 
 import torch
 from torch import Tensor
@@ -12,9 +12,9 @@ from torch import Tensor
 from robustaug.data.imageset import ImageSet
 from robustaug.data.variants import VariantSet, check_variants, load_variants
 from robustaug.errors import RobustAugError
-from robustaug.randomness import permutation
+from robustaug.randomness import permutation, sample_seeds
 
-__all__ = ["KINDS", "Batch", "CompositeDataset", "Kind", "Mix", "Provenance", "VariantSet", "load_variants"]
+__all__ = ["KINDS", "Batch", "CompositeDataset", "Kind", "Mix", "Provenance", "Restyler", "VariantSet", "load_variants"]
 
 Kind = Literal["original", "stylised", "adversarial"]
 KINDS: tuple[Kind, ...] = ("original", "stylised", "adversarial")
@@ -26,9 +26,9 @@ class Provenance:
 
     Attributes:
         source: key of the original.
-        kind: "adversarial" marks an original that the training loop replaces.
+        kind: "adversarial" marks an image that the training loop replaces.
         label: the source's label, which the variant keeps.
-        parameters: what made the variant.
+        parameters: what made the stylised variant, also of one that is then attacked; empty for others.
     """
 
     source: str
@@ -41,22 +41,40 @@ class Provenance:
 class Mix:
     """Shares of each batch; they sum to one.
 
+    Attributes:
+        original: of originals.
+        stylised: of stylised variants.
+        adversarial: of rows that are attacked.
+        attacked_style: share of the adversarial rows, not of the batch: what is attacked there is a stylised variant,
+            in place of an original.
+
     Raises:
-        RobustAugError: a share outside [0, 1], or another sum.
+        RobustAugError: a share outside [0, 1], another sum, or a style to attack without adversarial rows.
     """
 
     original: float = 1.0
     stylised: float = 0.0
     adversarial: float = 0.0
+    attacked_style: float = 0.0
 
     def __post_init__(self) -> None:
         shares = self.shares()
-        for kind, share in shares.items():
+        for kind, share in (*shares.items(), ("attacked_style", self.attacked_style)):
             if not 0 <= share <= 1:
                 raise RobustAugError(f"mix: the {kind} share is {share:g}; it must lie between 0 and 1")
+        if self.attacked_style > 0 and self.adversarial == 0:
+            raise RobustAugError(
+                f"mix: attacked_style is {self.attacked_style:g} of the adversarial rows, but there are none; "
+                "give the mix an adversarial share"
+            )
         total = sum(shares.values())
         if abs(total - 1) > 1e-6:
             raise RobustAugError(f"mix: the shares of original, stylised and adversarial sum to {total:g}, not to 1")
+
+    @property
+    def styled(self) -> bool:
+        """Whether any row needs a stylised variant."""
+        return self.stylised > 0 or self.attacked_style > 0
 
     def shares(self) -> dict[Kind, float]:
         """Kind to share."""
@@ -83,10 +101,38 @@ class Mix:
                 )
         return counts
 
+    def attacked_styles(self, batch_size: int) -> int:
+        """Adversarial rows of a batch in which a stylised variant is attacked: the share, rounded.
+
+        Raises:
+            RobustAugError: as ``counts``, or too few adversarial rows to hold both kinds.
+        """
+        rows = self.counts(batch_size)["adversarial"]
+        styled = math.floor(rows * self.attacked_style + 0.5)
+        if 0 < self.attacked_style < 1 and styled in (0, rows):
+            raise RobustAugError(
+                f"mix: the {rows} adversarial rows in a batch of {batch_size} cannot be split by an attacked_style of "
+                f"{self.attacked_style:g}; set a larger batch_size, or attacked_style to 0 or 1"
+            )
+        return styled
+
+
+class Restyler(Protocol):
+    """What gives originals a style in the training loop; ``style.RandomStyle`` is one."""
+
+    def restyle(self, images: Tensor, seeds: Tensor) -> Tensor:
+        """Restyle every image, (N, 3, H, W) in [0, 1]; each follows from its own int64 seed, (N,), alone."""
+
+    def drawn(self, seed: int) -> Mapping[str, Any]:
+        """What ``restyle`` makes of an image with this seed: the painting, its hash, the strength, ..."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """Everything that a result depends on but image and seed."""
+
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows in the order originals, stylised variants, adversarial slots.
+    """Rows in the order originals, stylised variants, adversarial slots (of originals, then of stylised variants).
 
     Attributes:
         images: float32 in [0, 1], shape (N, 3, H, W).
@@ -94,6 +140,7 @@ class Batch:
         provenance: of each row, made on access.
         adversarial: bool, shape (N,): rows that the training loop replaces by adversarial variants of themselves.
         keys: one for each use of an image, for example "cat/1.png#7" in its eighth epoch; no two uses share one.
+        unstyled: bool, shape (N,): rows that are originals still and that ``CompositeDataset.restyle`` makes stylised.
     """
 
     images: Tensor
@@ -101,37 +148,41 @@ class Batch:
     provenance: Sequence[Provenance]
     adversarial: Tensor
     keys: tuple[str, ...]
+    unstyled: Tensor
 
 
 class CompositeDataset:
     """Batches in exact shares, each variant under its source's label.
 
-    Originals and adversarial slots draw from one stream that goes through all originals before any comes again, in a
-    new order each time; stylised rows draw from such a stream of the variants. With originals alone this is plain
-    epoch training.
+    Originals and adversarial slots of originals draw from one stream that goes through all originals before any comes
+    again, in a new order each time; stylised rows, attacked ones too, draw from such a stream of the variants. With
+    originals alone this is plain epoch training.
 
     Args:
         originals: the training part.
-        stylised: variants of these originals.
+        stylised: variants of these originals; or a restyler, which makes them of the originals when they are used.
         mix: the shares.
-        seed: of the orders.
+        seed: of the orders, and of what a restyler draws.
 
     Raises:
-        RobustAugError: no originals, a stylised share without variants, or variants that do not belong to the
-            originals: this keeps test images out.
+        RobustAugError: no originals, a mix that needs stylised variants without any, or variants that do not belong to
+            the originals: this keeps test images out.
     """
 
-    def __init__(self, originals: ImageSet, stylised: VariantSet | None, mix: Mix, seed: int) -> None:
+    def __init__(self, originals: ImageSet, stylised: VariantSet | Restyler | None, mix: Mix, seed: int) -> None:
         if not len(originals):
             raise RobustAugError("the composite data set has no originals; give it the training part of a data set")
-        if mix.stylised > 0 and (stylised is None or not len(stylised)):
+        self.stylised = stylised if isinstance(stylised, VariantSet) else None
+        self.restyler = None if isinstance(stylised, VariantSet) else stylised
+        if mix.styled and not self.stylised and self.restyler is None:
+            share, value = ("stylised share", mix.stylised) if mix.stylised else ("attacked_style", mix.attacked_style)
             raise RobustAugError(
-                f"mix: the stylised share is {mix.stylised:g}, but there are no stylised variants; "
+                f"mix: the {share} is {value:g}, but there are no stylised variants; "
                 "make some with 'robustaug stylize' or set the share to 0"
             )
-        if stylised is not None:
-            check_variants(stylised, originals)
-        self.originals, self.stylised, self.mix, self.seed = originals, stylised, mix, seed
+        if self.stylised is not None:
+            check_variants(self.stylised, originals)
+        self.originals, self.mix, self.seed = originals, mix, seed
         # Of this object, not of the method: a cache on the method would keep every data set alive.
         self._order = lru_cache(maxsize=4)(self._epoch_order)
 
@@ -143,30 +194,57 @@ class CompositeDataset:
         """
         counts = self.mix.counts(batch_size)
         n_original, n_stylised = counts["original"], counts["stylised"]
-        n_plain = batch_size - n_stylised
+        n_styled = n_stylised + self.mix.attacked_styles(batch_size)
+        n_plain = batch_size - n_styled
         rows, epochs = self._draw("originals", len(self.originals), step * n_plain, n_plain)
         images, labels = self.originals.images[rows], self.originals.labels[rows]
         keys = [f"{self.originals.keys[row]}#{epoch}" for row, epoch in zip(rows, epochs, strict=True)]
-        variants: list[int] = []
-        if self.stylised is not None and n_stylised:
-            variants, epochs = self._draw("stylised", len(self.stylised), step * n_stylised, n_stylised)
-            images = torch.cat([images[:n_original], self.stylised.images[variants], images[n_original:]])
-            labels = torch.cat([labels[:n_original], self.stylised.labels[variants], labels[n_original:]])
-            keys[n_original:n_original] = [
-                f"{self.stylised.sources[row]}~{row}#{epoch}" for row, epoch in zip(variants, epochs, strict=True)
-            ]
+        styled: list[int] = []
+        if n_styled:
+            given = self.originals if self.stylised is None else self.stylised
+            styled, epochs = self._draw("stylised", len(given), step * n_styled, n_styled)
+            images, labels = torch.cat([images, given.images[styled]]), torch.cat([labels, given.labels[styled]])
+            keys += [f"{self._source(row)}~{row}#{epoch}" for row, epoch in zip(styled, epochs, strict=True)]
+        plain_uses, styled_uses = range(n_plain), range(n_plain, batch_size)
+        order = [*plain_uses[:n_original], *styled_uses[:n_stylised]]
+        order += [*plain_uses[n_original:], *styled_uses[n_stylised:]]
+        adversarial = torch.arange(batch_size) >= n_original + n_stylised
+        unstyled = torch.tensor(order) >= (batch_size if self.restyler is None else n_plain)
+        keys = [keys[use] for use in order]
 
         def describe(index: int) -> Provenance:
-            if self.stylised is not None and n_original <= index < n_original + n_stylised:
-                row = variants[index - n_original]
-                label, parameters = int(self.stylised.labels[row]), self.stylised.parameters[row]
-                return Provenance(self.stylised.sources[row], "stylised", label, parameters)
-            row = rows[index if index < n_original else index - n_stylised]
-            kind: Kind = "original" if index < n_original else "adversarial"
-            return Provenance(self.originals.keys[row], kind, int(self.originals.labels[row]))
+            use = order[index]
+            kind: Kind = "adversarial" if adversarial[index] else "original" if use < n_plain else "stylised"
+            label = int(labels[use])
+            if use < n_plain:
+                return Provenance(self.originals.keys[rows[use]], kind, label)
+            row = styled[use - n_plain]
+            return Provenance(self._source(row), kind, label, self._parameters(row, keys[index]))
 
-        adversarial = torch.arange(batch_size) >= n_original + n_stylised
-        return Batch(images / 255, labels, _OnAccess(describe, batch_size), adversarial, tuple(keys))
+        return Batch(
+            images[order] / 255, labels[order], _OnAccess(describe, batch_size), adversarial, tuple(keys), unstyled
+        )
+
+    def restyle(self, batch: Batch, images: Tensor) -> Tensor:
+        """The images of a batch, on any device, with its unstyled rows restyled; the same ones if there are none."""
+        rows = batch.unstyled.nonzero().squeeze(1)
+        if self.restyler is None or not len(rows):
+            return images
+        seeds = self._style_seeds(batch.keys[row] for row in rows.tolist())
+        rows = rows.to(images.device)
+        return images.index_copy(0, rows, self.restyler.restyle(images[rows], seeds))
+
+    def _style_seeds(self, keys: Iterable[str]) -> Tensor:
+        return sample_seeds(self.seed, keys, "style")
+
+    def _source(self, row: int) -> str:
+        """The key of the original behind a stylised row: of a variant, or, with a restyler, the original itself."""
+        return self.originals.keys[row] if self.stylised is None else self.stylised.sources[row]
+
+    def _parameters(self, row: int, key: str) -> Mapping[str, Any]:
+        if self.stylised is not None:
+            return self.stylised.parameters[row]
+        return {} if self.restyler is None else self.restyler.drawn(int(self._style_seeds([key])))
 
     def _draw(self, stream: str, n: int, start: int, count: int) -> tuple[list[int], list[int]]:
         """Rows at positions ``start`` to ``start + count`` of an endless stream of epochs, and the epoch of each."""

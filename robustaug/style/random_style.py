@@ -10,6 +10,7 @@ from torch import Tensor
 from torchvision import tv_tensors
 from torchvision.transforms import v2
 
+from robustaug import randomness
 from robustaug.data.images import to_uint8
 from robustaug.errors import RobustAugError
 from robustaug.style.bank import StyleBank
@@ -84,12 +85,7 @@ class RandomStyle(v2.Transform):  # type: ignore[misc]  # torchvision has no typ
         if any(math.prod(images.shape[:-3]) != count for images in flat_inputs):
             raise RobustAugError("RandomStyle got batches of different length in one call; call it for each of them")
         changed, painting, strength = torch.rand(3, count, generator=self.generator).unbind()
-        low, high = self.strength
-        return {
-            "rows": (changed < self.p).nonzero().squeeze(1),
-            "paintings": (painting * len(self.bank)).long(),
-            "strengths": low + (high - low) * strength,
-        }
+        return {"rows": (changed < self.p).nonzero().squeeze(1)} | self._choices(painting, strength)
 
     def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
         """Stylise the drawn rows."""
@@ -108,6 +104,40 @@ class RandomStyle(v2.Transform):  # type: ignore[misc]  # torchvision has no typ
         result[index] = to_uint8(stylised) if images.dtype == torch.uint8 else stylised.to(images.dtype)
         wrapped: Tensor = tv_tensors.wrap(result.reshape(images.shape), like=inpt)
         return wrapped
+
+    def restyle(self, images: Tensor, seeds: Tensor) -> Tensor:
+        """Give every image a style, whatever ``p`` is, each drawn from its own seed: no result depends on the batch.
+
+        Args:
+            images: (N, 3, H, W), uint8 or float in [0, 1].
+            seeds: int64 (N,), see ``randomness.sample_seeds``; no other random number is used.
+
+        Raises:
+            RobustAugError: images that the method cannot take.
+        """
+        draws = randomness.uniform(seeds.cpu(), (2,))
+        return self.transform(images, {"rows": torch.arange(len(images))} | self._choices(draws[:, 0], draws[:, 1]))
+
+    def drawn(self, seed: int) -> dict[str, Any]:
+        """What :meth:`restyle` gives an image with this seed: the painting, its hash, the strength, the method."""
+        chosen = self._choices(*randomness.uniform(torch.tensor([seed]), (2,)).T)
+        painting = self.bank.paintings[int(chosen["paintings"])]
+        return {
+            "style": painting.name,
+            "style_sha256": painting.sha256,
+            "strength": float(chosen["strengths"]),
+            "method": self._method.name,
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Everything that a result of :meth:`restyle` depends on but image and seed, as JSON values."""
+        paintings = [painting.sha256 for painting in self.bank.paintings]
+        return {"paintings": paintings, "strength": list(self.strength), "method": self._method.describe()}
+
+    def _choices(self, painting: Tensor, strength: Tensor) -> dict[str, Tensor]:
+        """From uniform numbers in [0, 1), (N,) each."""
+        low, high = self.strength
+        return {"paintings": (painting * len(self.bank)).long(), "strengths": low + (high - low) * strength}
 
     def extra_repr(self) -> str:
         """What is printed between the brackets."""

@@ -248,3 +248,32 @@ def test_refusals(tint: Tint) -> None:
             style(wrong)
     with pytest.raises(RobustAugError, match="batches of different length"):
         style(tv_tensors.Image(photos(2, 16, 16)), tv_tensors.Image(photos(3, 16, 16)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint8])
+def test_restyled_from_own_seeds(tint: Tint, dtype: torch.dtype) -> None:
+    images, seeds = photos(9, 16, 20), torch.arange(9) * 7
+    style = RandomStyle(BANK, 0.0, (0.2, 0.9), method=tint)  # p is of calls alone
+    state = torch.get_rng_state()
+    given = v2.functional.to_dtype(images, dtype, scale=True)
+    result = style.restyle(given, seeds)
+    assert result.dtype == dtype
+    assert torch.equal(torch.get_rng_state(), state)
+    drawn = [style.drawn(seed) for seed in seeds.tolist()]
+    assert len({each["strength"] for each in drawn}) == 9
+    for each, before, after in zip(drawn, given, result, strict=True):
+        painting = next(painting for painting in BANK.paintings if painting.name == each["style"])
+        assert each["style_sha256"] == painting.sha256
+        assert each["method"] == "tint"
+        assert 0.2 <= each["strength"] <= 0.9
+        scale = 255 if dtype == torch.uint8 else 1
+        level = painting.image.float().mean() / 255
+        expected = torch.lerp(before / scale, level.expand_as(before), each["strength"])
+        torch.testing.assert_close(after / scale, expected, atol=1e-6 if scale == 1 else 0.51 / 255, rtol=0)
+    order = [4, 0, 8]
+    assert torch.equal(style.restyle(given[order], seeds[order]), result[order])
+    assert style.describe() == {
+        "paintings": [painting.sha256 for painting in BANK.paintings],
+        "strength": [0.2, 0.9],
+        "method": {"method": "tint"},
+    }

@@ -2,11 +2,13 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from torchvision.transforms import v2
 
-from robustaug.randomness import uniform
-from robustaug.training.augment import flip_and_shift
+from robustaug.randomness import fold, uniform
+from robustaug.training.augment import Padding, augmented, flip_and_shift
 
 IMAGE = torch.arange(1.0, 13.0).view(1, 1, 3, 4)  # 3 rows of 1 to 12
 
@@ -70,3 +72,33 @@ def test_a_row_depends_on_its_own_seed_alone(seeds: list[int], flip: bool, shift
     alone = flip_and_shift(images[1:2], torch.tensor(seeds[1:2]), flip=flip, shift=shift)
     assert torch.equal(together[1:2], alone)
     assert together.is_contiguous()
+
+
+@given(st.integers(0, 2**62), st.integers(1, 3), st.booleans(), st.sampled_from(["edge", "zeros"]))
+def test_a_shift_is_a_random_crop_of_the_padded_image(seed: int, shift: int, flip: bool, padding: Padding) -> None:
+    image = torch.rand(1, 3, 4, 5, generator=torch.Generator().manual_seed(0)) + 0.5
+    given = torch.tensor([seed])
+    draws = uniform(given, (3,))[0]
+    mirrored = image.flip(3) if flip and draws[0] < 0.5 else image
+    padded = F.pad(mirrored, (shift,) * 4, mode="replicate" if padding == "edge" else "constant")
+    top, left = (int(draw * (2 * shift + 1)) for draw in draws[1:])
+    # Mirrored columns are read from the right: a move to the right in the source is one to the left in the result.
+    result = flip_and_shift(image, given, flip=flip, shift=shift, padding=padding)
+    if flip and draws[0] < 0.5:
+        left = 2 * shift - left
+    assert torch.equal(result, padded[:, :, top : top + 4, left : left + 5])
+
+
+def test_the_named_augmentation_comes_first_on_bytes_from_a_seed_of_its_own() -> None:
+    pixels = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    seeds = torch.arange(5)
+    result = augmented(pixels / 255, seeds, name="trivialaugment", flip=True, shift=1, padding="zeros")
+    with torch.random.fork_rng(devices=[]):
+        named = []
+        for image, seed in zip(pixels, fold(seeds, 0).tolist(), strict=True):
+            torch.manual_seed(seed)
+            named.append(v2.TrivialAugmentWide()(image))
+    expected = flip_and_shift(torch.stack(named) / 255, seeds, flip=True, shift=1, padding="zeros")
+    assert torch.equal(result, expected)
+    plain = augmented(pixels / 255, seeds, name=None, flip=True, shift=1, padding="edge")
+    assert torch.equal(plain, flip_and_shift(pixels / 255, seeds, flip=True, shift=1))
