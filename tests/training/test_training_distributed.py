@@ -1,0 +1,98 @@
+"""What processes exchange, on two real ones: rows, sums, gradients, failures; and a batch norm over all of them."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from distributed_cases import PARTS, ROWS, in_processes, normalised
+from training_cases import pgd
+
+from robustaug.errors import RobustAugError
+from robustaug.training.distributed import Processes, joined, present
+
+
+@pytest.fixture(scope="module")
+def exchanged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("exchanged")
+    for done in in_processes("distributed_cases", "exchange", folder):
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    return folder
+
+
+def test_what_processes_exchange(exchanged: Path) -> None:
+    batch, last = torch.arange(12.0).view(6, 2), torch.arange(ROWS * 3.0).view(ROWS, 3)
+    for rank in range(2):
+        found: dict[str, Any] = torch.load(exchanged / f"exchange-{rank}.pt")
+        assert torch.equal(found["own"], batch[rank::2])
+        assert found["own keys"] == (("a", "c", "e"), ("b", "d"))[rank]
+        whole = torch.cat([torch.full((8 - ROWS, 3), -1.0), last])  # the batch whose last rows these are
+        assert torch.equal(found["own of last"], whole[rank::2][whole[rank::2][:, 0] >= 0])
+        assert torch.equal(found["joined"], last)
+        assert torch.equal(found["joined integers"], last.long())
+        assert found["total"].tolist() == [2.0, 1.0]
+        assert torch.equal(found["gradients"][0], torch.full((2, 3), 1.5))
+        assert (found["gradients"][1], float(found["gradients"][2])) == (None, 5.0)
+        assert found["agree"] == [True, False, False]
+        assert found["read"] == "written"
+        # d/dv of (2 v0)^2 + (2 v0)^2 and (3 + 4) (2 v1)^2, at v = (1, 2): both losses, through the own summand alone
+        assert found["gradient of a total"].tolist() == [8.0, 56.0]
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4])
+@pytest.mark.parametrize("dimensions", [1, 2])
+@pytest.mark.parametrize("parts", PARTS)
+def test_a_batch_norm_over_all_processes_is_one_over_the_whole_batch(
+    exchanged: Path, parts: str, dimensions: int, offset: float
+) -> None:
+    whole = normalised(slice(None), dimensions, offset, Processes())
+    found = [torch.load(exchanged / f"{parts}-{dimensions}-{offset:g}-{rank}.pt") for rank in range(2)]
+    # 1e4 has a spacing of 2^-10 in float32: what a mean loses by that, both lose
+    tolerance = {"rtol": 1e-4, "atol": 2e-5 if offset == 0 else 5e-3}
+    for name in ("result", "input", "evaluated"):
+        assert torch.allclose(torch.cat([part[name] for part in found]), whole[name], **tolerance), name
+    assert torch.allclose(found[0]["parameters"] + found[1]["parameters"], whole["parameters"], rtol=1e-3, atol=0.03)
+    for part in found:
+        assert torch.allclose(part["mean"], whole["mean"], rtol=1e-6, atol=1e-6)
+        assert torch.allclose(part["variance"], whole["variance"], rtol=1e-4)
+        assert part["batches"] == whole["batches"] == 2
+
+
+def test_a_failure_stops_all(exchanged: Path) -> None:
+    of_main, of_other = (torch.load(exchanged / f"exchange-{rank}.pt")["said"] for rank in range(2))
+    elsewhere = "another process of this run failed; its own line says why"
+    assert of_main == [elsewhere, "no such folder"]
+    assert of_other == ["the disk is full", elsewhere]
+
+
+def test_alone_nothing_is_exchanged() -> None:
+    alone, value = Processes(), torch.tensor([1.0])
+    assert alone.is_main
+    assert torch.equal(alone.own_of_last(value), value)
+    assert (
+        alone.own(value) is alone.total(value) is alone.join_last(value) is alone.differentiable_total(value) is value
+    )
+    assert alone.agree(1)
+    with pytest.raises(KeyboardInterrupt), alone.together():
+        raise KeyboardInterrupt
+    with joined() as processes:
+        assert processes == alone == present()
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "adversarial", "mode", "said"),
+    [
+        (3, 8, 4, "eval", "training.batch_size is 8 for all 3 processes together; set a multiple of it"),
+        (4, 8, 2, "eval", "a batch has 2 adversarial rows for 4 processes"),
+        (2, 8, 3, "train", "needs a multiple of 2 adversarial rows in a batch, not 3"),
+        (2, 8, 4, "train", "needs an attack without early_exit"),
+    ],
+)
+def test_batches_that_cannot_be_shared(count: int, rows: int, adversarial: int, mode: str, said: str) -> None:
+    attack = type(pgd())(pgd().threat, early_exit=True)
+    with pytest.raises(RobustAugError, match=said) as caught:
+        Processes(0, count).check(rows, adversarial, attack, mode)
+    assert "\n" not in str(caught.value)
+    Processes(0, 2).check(8, 3, attack, "eval")
+    Processes(0, 2).check(8, 0, None, "train")
+    Processes().check(7, 3, attack, "train")
