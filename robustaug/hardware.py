@@ -18,8 +18,9 @@ Part = TypeVar("Part")
 
 
 def default_device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """CUDA where there is one, else the CPU; the CPU too where accelerate's launcher was told so."""
+    told_cpu = os.environ.get("ACCELERATE_USE_CPU", "").lower() in ("1", "true", "yes")
+    return torch.device("cuda" if torch.cuda.is_available() and not told_cpu else "cpu")
 
 
 def has_fast_bfloat16(device: torch.device) -> bool:

@@ -1,5 +1,6 @@
 """Progress bars with a rate and an estimate, on a terminal only."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
@@ -24,8 +25,9 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Advance]:
-    """A bar on standard error while the block runs; quiet when that is not a terminal."""
+    """A bar on standard error while the block runs; quiet where that is no terminal, and in a run's other processes."""
     console = Console(stderr=True)
+    is_first = os.environ.get("RANK", "0") == "0"  # of several that a launcher started
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -34,7 +36,9 @@ def progress_bar(title: str, total: int, done: int = 0) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+    with Progress(
+        *columns, console=console, disable=not (console.is_terminal and is_first), transient=True
+    ) as progress:
         task = progress.add_task(title, total=total, completed=done, note="")
 
         def advance(count: int = 1, note: str | None = None) -> None:

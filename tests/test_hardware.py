@@ -75,6 +75,28 @@ def test_progress_is_quiet_where_there_is_no_terminal(capfd: pytest.CaptureFixtu
     assert capfd.readouterr() == ("", "")
 
 
+def test_one_of_several_processes_shows_progress(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    shown = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        with progress_bar("Working", total=3) as advance:
+            advance()
+        shown.append("Working" in capfd.readouterr().err)
+    assert shown == [True, False]
+
+
+def test_the_launcher_may_choose_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    devices = []
+    for told in ("", "False", "True", "true"):
+        monkeypatch.setenv("ACCELERATE_USE_CPU", told)
+        devices.append(hardware.default_device().type)
+    assert devices == ["cuda", "cuda", "cpu", "cpu"]
+
+
 @pytest.mark.parametrize("api", ["new", "old"])
 def test_exact_float32_turns_tf32_off_and_puts_everything_back(api: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cudnn = torch.backends.cudnn

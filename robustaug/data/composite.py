@@ -150,6 +150,18 @@ class Batch:
     keys: tuple[str, ...]
     unstyled: Tensor
 
+    def part(self, first: int, every: int) -> "Batch":
+        """Every so many-th row, from ``first`` on: of each kind an equal share, give or take one row."""
+        rows = slice(first, None, every)
+        return Batch(
+            self.images[rows],
+            self.labels[rows],
+            _OnAccess(lambda index: self.provenance[first + index * every], len(self.labels[rows])),
+            self.adversarial[rows],
+            self.keys[rows],
+            self.unstyled[rows],
+        )
+
 
 class CompositeDataset:
     """Batches in exact shares, each variant under its source's label.

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,10 +12,10 @@ from torch import distributed as dist
 
 from robustaug import randomness
 from robustaug.attacks import Attack
+from robustaug.data.composite import Batch
 from robustaug.errors import RobustAugError
 from robustaug.hardware import default_device
 
-Rows = TypeVar("Rows", Tensor, tuple[str, ...])
 _PATIENCE = timedelta(days=1)  # the main process may stylise for hours while the others wait
 
 
@@ -70,9 +70,9 @@ class Processes:
                     "training.attack_mode = 'train' over several processes needs an attack without early_exit"
                 )
 
-    def own(self, rows: Rows) -> Rows:
-        """The own rows of a whole batch, which keep their order: one of ``count`` in turn, so of each kind as many."""
-        return rows if self.count == 1 else rows[self.rank :: self.count]
+    def own(self, batch: Batch) -> Batch:
+        """The own rows of a whole batch, in its order: an equal number in each process, and of each kind almost."""
+        return batch if self.count == 1 else batch.part(self.rank, self.count)
 
     def own_of_last(self, rows: Tensor) -> Tensor:
         """As ``own``, of the last so many rows of a batch: its adversarial ones."""

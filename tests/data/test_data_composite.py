@@ -178,3 +178,18 @@ def test_variants_that_do_not_belong_are_refused() -> None:
         CompositeDataset(data, VariantSet(good.images, good.labels, good.sources[:1], good.parameters), Mix(), 0)
     with pytest.raises(RobustAugError, match="no originals"):
         CompositeDataset(data.select([]), None, Mix(), 0)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_the_parts_of_a_batch_are_the_batch(every: int) -> None:
+    data = originals(20)
+    batch = CompositeDataset(data, variants(data, 9), Mix(0.5, 0.25, 0.25), 0).batch(3, 12)
+    parts = [batch.part(first, every) for first in range(every)]
+    for first, part in enumerate(parts):
+        rows = range(first, 12, every)
+        assert part.keys == tuple(batch.keys[row] for row in rows)
+        assert list(part.provenance) == [batch.provenance[row] for row in rows]
+        assert part.provenance[-1] == batch.provenance[rows[-1]]
+        for name in ("images", "labels", "adversarial", "unstyled"):
+            assert torch.equal(getattr(part, name), getattr(batch, name)[list(rows)])
+        assert 0 <= part.adversarial.sum() - batch.adversarial.sum() // every <= 1

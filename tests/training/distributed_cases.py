@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from training_cases import composite
 
+from robustaug.data import Mix
 from robustaug.errors import RobustAugError
 from robustaug.training.batch_norm import whole_batch_norms
 from robustaug.training.distributed import Processes, joined
 
 PARTS = {"even": [4, 4], "uneven": [1, 7], "none here": [8, 0]}
 ROWS = 7
+MIX = Mix(0.5, 0.25, 0.25)
 CHILD = "import sys, importlib; importlib.import_module(sys.argv[1]).child(sys.argv[2], sys.argv[3])"
 
 
@@ -59,13 +62,11 @@ def child(work: str, folder: str) -> None:
 def exchange(processes: Processes, folder: Path) -> None:
     """What each exchange gives, for the test to compare."""
     rank = processes.rank
-    batch = torch.arange(12.0).view(6, 2)
     last = torch.arange(ROWS * 3.0).view(ROWS, 3)
     gradients = [torch.full((2, 3), rank + 1.0), None, torch.tensor(10.0 * rank)]
     processes.average(gradients)
     found: dict[str, Any] = {
-        "own": processes.own(batch),
-        "own keys": processes.own(("a", "b", "c", "d", "e")),
+        "own keys": processes.own(composite(MIX).batch(0, 8)).keys,
         "own of last": processes.own_of_last(last),
         "joined": processes.join_last(processes.own_of_last(last)),
         "joined integers": processes.join_last(processes.own_of_last(last.long())),

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 import torch
-from distributed_cases import PARTS, ROWS, in_processes, normalised
-from training_cases import pgd
+from distributed_cases import MIX, PARTS, ROWS, in_processes, normalised
+from training_cases import composite, pgd
 
 from robustaug.errors import RobustAugError
 from robustaug.training.distributed import Processes, joined, present
@@ -21,11 +21,10 @@ def exchanged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_what_processes_exchange(exchanged: Path) -> None:
-    batch, last = torch.arange(12.0).view(6, 2), torch.arange(ROWS * 3.0).view(ROWS, 3)
+    batch, last = composite(MIX).batch(0, 8), torch.arange(ROWS * 3.0).view(ROWS, 3)
     for rank in range(2):
         found: dict[str, Any] = torch.load(exchanged / f"exchange-{rank}.pt")
-        assert torch.equal(found["own"], batch[rank::2])
-        assert found["own keys"] == (("a", "c", "e"), ("b", "d"))[rank]
+        assert found["own keys"] == batch.keys[rank::2]
         whole = torch.cat([torch.full((8 - ROWS, 3), -1.0), last])  # the batch whose last rows these are
         assert torch.equal(found["own of last"], whole[rank::2][whole[rank::2][:, 0] >= 0])
         assert torch.equal(found["joined"], last)
