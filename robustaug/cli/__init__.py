@@ -3,6 +3,8 @@
 import os
 import sys
 import traceback
+import warnings
+from typing import TextIO
 
 import typer
 
@@ -16,7 +18,7 @@ from robustaug.cli.report import report
 from robustaug.cli.run import run
 from robustaug.cli.style_train import style_train
 from robustaug.cli.stylize import stylize
-from robustaug.errors import RobustAugError
+from robustaug.errors import RobustAugError, RobustAugWarning
 
 app = typer.Typer(
     name="robustaug",
@@ -46,6 +48,7 @@ def main() -> None:
     # Threads that spin while they wait take the core from whoever else needs it: beside one busy process a training
     # step took 13 times as long. torch reads this when a command imports it.
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    warnings.showwarning = _show_warning
     try:
         code = app(args=arguments or ["--help"], standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
@@ -59,6 +62,22 @@ def main() -> None:
             "interrupted; what is done is kept, and the same command (for run: with --resume) goes on from there", code
         )
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """The library's own in one line; those of others as ever."""
+    if issubclass(category, RobustAugWarning):
+        print(f"robustaug: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    else:
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        print(text, file=file or sys.stderr, end="")
 
 
 def _one_line(error: Exception) -> str:

@@ -18,11 +18,11 @@ from robustaug.files import append_jsonl, read_jsonl, sha256, write_jsonl
 from robustaug.hardware import resolve_precision
 from robustaug.progress import Advance
 from robustaug.training.augment import flip_and_shift
-from robustaug.training.average import averaged, follow
+from robustaug.training.average import counting_anew
 from robustaug.training.objectives import AuxiliaryNorms, Learner, Task
 from robustaug.training.optimizer import build_optimizer
 from robustaug.training.settings import TrainingSettings
-from robustaug.training.state import Progress, load_state, save_state
+from robustaug.training.state import Progress, has_state, load_state, save_state
 from robustaug.training.watch import MOST_RETURNS, Watch
 
 
@@ -33,7 +33,7 @@ class TrainingResult:
     Attributes:
         chosen_step: Steps done when the chosen weights were seen.
         chosen_by: The validation score that chose them: ``"validation_robust"`` or ``"validation_clean"``, with
-            ``"_ema"`` behind it where they are averaged weights.
+            ``"_ema"`` or ``"_swa"`` behind it where they are averaged weights.
         score: Its value, a fraction.
         seconds: Time spent training, over all pieces of the run.
         collapses: Steps done when catastrophic overfitting was seen.
@@ -71,13 +71,13 @@ def train(
         attack: Makes the adversarial rows against the current weights (some objectives take its ball and precision
             alone), and judges the validation split; needed for an adversarial share.
         settings: Budget, objective and knobs.
-        folder: Holds ``state.safetensors`` (resumable) and ``history.jsonl``.
+        folder: Holds ``state.safetensors`` and ``state.before.safetensors`` (resumable), and ``history.jsonl``.
         seed: Of everything random here.
         progress: Told of each step.
 
     Raises:
         RobustAugError: an adversarial share without an attack, an objective without such a share, a state of another
-            run, a loss that is not finite.
+            run, damaged states, a loss that is not finite.
     """
     settings.check_share(data.mix.adversarial)
     if data.mix.adversarial > 0 and attack is None:
@@ -108,6 +108,7 @@ class _Run:
         auxiliary = AuxiliaryNorms(model) if settings.advprop else None
         self.learner = Learner(model, self.dtype, settings.attack_mode, auxiliary)
         self.optimizer = build_optimizer(self.learner.trainable(), settings)
+        self.averages = settings.averages()
         self.state_path, self.history_path = folder / "state.safetensors", folder / "history.jsonl"
         shapes = [(name, list(value.shape)) for name, value in model.state_dict().items()]
         attacked = None if self.attack is None else self.attack.parameters()
@@ -141,13 +142,10 @@ class _Run:
         self.model.eval()
         collapses = tuple(row["step"] for row in read_jsonl(self.history_path) if "collapsed" in row)
         done = self.done
-        return TrainingResult(done.best_step, self._chosen_by(), done.best_score, done.seconds, collapses)
+        return TrainingResult(done.best_step, done.best_by, done.best_score, done.seconds, collapses)
 
     def _step(self, step: int) -> None:
-        torch.manual_seed(randomness.derive_seed(self.seed, "step", step))  # for dropout and the like
-        self.learner.train()
-        task = self._task(step)
-        adversarial = self.objective.perturbed(self.learner, task)
+        task, adversarial = self._begun(step)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate_at(step)
         self.optimizer.zero_grad(set_to_none=True)
@@ -155,11 +153,18 @@ class _Run:
         if self.settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.learner.trainable().parameters(), self.settings.gradient_clip)
         self.optimizer.step()
-        if self.settings.ema:
-            follow(self.learner.carried, self.model, self.settings.ema, step)
+        for average in self.averages:
+            average.follow(self.learner.carried, self.model, step)
         self.loss_sum += terms.loss.detach()  # read at the next look: no host synchronisation in a step
         self.right += (terms.logits.argmax(1) == task.labels).sum()
         self.counted += 1
+
+    def _begun(self, step: int) -> tuple[Task, Tensor]:
+        """A step's batch and its adversarial images; the model is in training mode."""
+        torch.manual_seed(randomness.derive_seed(self.seed, "step", step))  # for dropout and the like
+        self.learner.train()
+        task = self._task(step)
+        return task, self.objective.perturbed(self.learner, task)
 
     def _task(self, step: int) -> Task:
         batch = self.data.batch(step // self.objective.replays, self.settings.batch_size)
@@ -193,9 +198,12 @@ class _Run:
             "learning_rate": self.settings.learning_rate_at(step - 1),
         }
         self._validate(row, "")
-        if self.settings.ema:
-            with averaged(self.learner.carried, self.model):
-                self._validate(row, "_ema")
+        for average in self.averages:
+            if average.share_at(step - 1) > 0:
+                with average.in_place(self.learner.carried, self.model), self.learner.kept_statistics():
+                    if average.recounts:
+                        self._recount_statistics()
+                    self._validate(row, "_" + average.name)
         collapsed = self._collapsed(row)
         row["seconds"] = round(self.done.seconds, 3)
         append_jsonl(self.history_path, row)
@@ -233,10 +241,22 @@ class _Run:
             order = randomness.permutation(len(self.validation), self.seed, "validation samples")
             few = self.validation.select(order[: self.settings.validation_samples])
             row["validation_robust" + ending] = self._accuracy(few, self.attack)
-        score = float(row[self._score_name() + ending])
-        if score >= self.done.best_score:
-            self.done.best_score, self.done.best_step = score, self.done.step
+        name = self._score_name() + ending
+        if row[name] >= self.done.best_score:
+            self.done.best_score, self.done.best_step, self.done.best_by = row[name], self.done.step, name
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
+    def _recount_statistics(self) -> None:
+        """Batch-norm statistics of the weights in the model, over the last training batches as the objective has them.
+
+        Izmailov et al. (2018) go over the whole training set; so many batches are what a momentum of 0.1 remembers.
+        """
+        norms = self.learner.norms()
+        with counting_anew(norms):
+            for step in range(max(0, self.done.step - _RECOUNTED), self.done.step) if norms else ():
+                task, adversarial = self._begun(step)
+                with torch.no_grad():
+                    self.objective.terms(self.learner, task, adversarial)
 
     def _accuracy(self, samples: ImageSet, attack: Attack | None) -> float:
         """Accuracy in float32 and eval mode, under an attack or without one."""
@@ -255,14 +275,8 @@ class _Run:
     def _score_name(self) -> str:
         return "validation_clean" if self.attack is None else "validation_robust"
 
-    def _chosen_by(self) -> str:
-        name = self._score_name()
-        rows = [row for row in read_jsonl(self.history_path) if row["step"] == self.done.best_step]
-        row = rows[-1] if rows else {}  # after a return, a step has two
-        return name + "_ema" if row.get(name + "_ema", -1.0) >= row.get(name, 0.0) else name
-
     def _resume(self) -> None:
-        if self.state_path.exists():
+        if has_state(self.state_path):
             self._load()
         # A kill may come between a line of the history and the state: the state is what counts.
         write_jsonl(self.history_path, [row for row in read_jsonl(self.history_path) if row["step"] <= self.done.step])
@@ -278,6 +292,7 @@ class _Run:
 
 
 _VALIDATION_BATCH = 250
+_RECOUNTED = 10  # batches
 
 
 def _scaled(threat: ThreatModel, share: float) -> ThreatModel:

@@ -6,7 +6,9 @@ from typing import Any, Literal, Self, get_args
 
 from robustaug.errors import RobustAugError
 from robustaug.hardware import Precision
+from robustaug.training.average import EMA, SWA, Average
 from robustaug.training.objectives import OBJECTIVES, AttackMode, Objective, ObjectiveName, WeightPerturbation
+from robustaug.training.schedule import PAPERS_DROPS, Schedule, check_drops, rate_at
 from robustaug.training.watch import OnCollapse
 
 Optimizer = Literal["adam", "sgd"]
@@ -22,7 +24,9 @@ class TrainingSettings:
         steps: Optimisation steps.
         batch_size: Images in a step, whatever their kind.
         optimizer: ``"adam"`` (AdamW), or ``"sgd"`` with Nesterov momentum 0.9.
-        learning_rate: The peak of the one-cycle schedule.
+        learning_rate: The peak of the schedule.
+        schedule: ``"one_cycle"``, ``"cosine"`` or ``"step"``: how the learning rate moves; see ``training.schedule``.
+        drops: Of ``step``: the shares of the steps after which the learning rate is a tenth of what it was.
         weight_decay: Decoupled for Adam, on weights only: norms and biases are left alone.
         warmup: Share of the steps in which the learning rate rises.
         eps_warmup: Share of the steps in which the attack's eps grows from 0 to its full size.
@@ -42,6 +46,8 @@ class TrainingSettings:
         label_smoothing: Share of each target spread over all classes.
         ema: Decay of an exponential moving average of the weights, which is evaluated beside them, at least 0 and below
             1; 0 keeps none.
+        swa: Share of the steps after which the mean of all further weights is kept, and evaluated beside them, at least
+            0 and below 1 (stochastic weight averaging; 0.75 in its paper); None keeps none.
         on_collapse: What follows when a single-step objective overfits catastrophically: ``"report"``, or, for
             ``rs_fgsm`` and ``n_fgsm``, ``"return"``: the run goes on from its last state with other noise, for
             ``n_fgsm`` half as much again, three times at most.
@@ -55,6 +61,8 @@ class TrainingSettings:
     batch_size: int = 128
     optimizer: Optimizer = "adam"
     learning_rate: float = 2e-3
+    schedule: Schedule = "one_cycle"
+    drops: tuple[float, ...] = PAPERS_DROPS
     weight_decay: float = 5e-4
     warmup: float = 0.2
     eps_warmup: float = 0.0
@@ -72,6 +80,7 @@ class TrainingSettings:
     attack_mode: AttackMode = "eval"
     label_smoothing: float = 0.0
     ema: float = 0.0
+    swa: float | None = None
     gradient_clip: float | None = None
     on_collapse: OnCollapse = "report"
 
@@ -86,14 +95,15 @@ class TrainingSettings:
                 raise RobustAugError(f"training.{name} is {getattr(self, name)}; it is a share of the steps, 0 to 1")
         if self.shift < 0 or not self.weight_decay >= 0:
             raise RobustAugError("training.shift and training.weight_decay must be 0 or larger")
-        for name in ("label_smoothing", "ema"):
-            if not 0 <= getattr(self, name) < 1:
+        for name in ("label_smoothing", "ema", "swa"):
+            if not 0 <= (getattr(self, name) or 0) < 1:
                 raise RobustAugError(f"training.{name} is {getattr(self, name)}; it is a share, 0 to below 1")
         if self.gradient_clip is not None and not (math.isfinite(self.gradient_clip) and self.gradient_clip > 0):
             raise RobustAugError(
                 f"training.gradient_clip is {self.gradient_clip}; it must be larger than 0, or not set"
             )
-        for name, choices in (("attack_mode", get_args(AttackMode)), ("on_collapse", get_args(OnCollapse))):
+        for name, kind in (("schedule", Schedule), ("attack_mode", AttackMode), ("on_collapse", OnCollapse)):
+            choices = get_args(kind)
             if getattr(self, name) not in choices:
                 raise RobustAugError(f"training.{name} is {getattr(self, name)!r}; use {' or '.join(choices)}")
         if self.on_collapse == "return" and self.objective not in _NOISY:
@@ -101,6 +111,7 @@ class TrainingSettings:
                 f"training.on_collapse = 'return' goes on with other noise, for {' and '.join(_NOISY)}, "
                 f"not for {self.objective}; set it to 'report'"
             )
+        check_drops(self.schedule, self.drops)
         self.build_objective()
 
     def build_objective(self) -> Objective:
@@ -145,12 +156,14 @@ class TrainingSettings:
         return replace(self, objective="pgd", **parameters)
 
     def learning_rate_at(self, step: int) -> float:
-        """One cycle (after Smith and Topin 2018): up in a straight line, then down to 0 along a cosine."""
-        progress = (step + 1) / self.steps
-        if progress < self.warmup:
-            return self.learning_rate * progress / self.warmup
-        rest = (progress - self.warmup) / max(1 - self.warmup, 1e-9)
-        return self.learning_rate * (1 + math.cos(math.pi * min(rest, 1.0))) / 2
+        """Of a step, from 0; see ``training.schedule``."""
+        return rate_at(self.schedule, self.learning_rate, (step + 1) / self.steps, self.warmup, self.drops)
+
+    def averages(self) -> tuple[Average, ...]:
+        """The averages of the weights that are kept."""
+        ema = (EMA(self.ema),) if self.ema else ()
+        swa = () if self.swa is None else (SWA(int(self.swa * self.steps)),)
+        return ema + swa
 
     def eps_share_at(self, step: int) -> float:
         """The share of the full eps that the attack uses at a step."""

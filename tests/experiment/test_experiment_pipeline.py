@@ -66,7 +66,8 @@ def test_folder(finished: Path) -> None:
     for arm in ARMS:
         folder = finished / "arms" / arm
         assert {path.name for path in folder.iterdir()} == {
-            "model.safetensors", "state.safetensors", "history.jsonl", "evaluation.safetensors"
+            "model.safetensors", "state.safetensors", "state.before.safetensors", "history.jsonl",
+            "evaluation.safetensors",
         }  # fmt: skip
         assert [row["step"] for row in read_jsonl(folder / "history.jsonl")] == [2, 4]
     assert list(finished.rglob(".tmp-*")) == []

@@ -182,18 +182,6 @@ def test_changed_pixels_under_the_same_names_are_refused(tmp_path: Path) -> None
         run(tmp_path, network(), Mix(), data=data)
 
 
-@pytest.mark.parametrize("damage", ["empty", "half", "text"])
-def test_a_damaged_state_is_one_line(tmp_path: Path, damage: str) -> None:
-    run(tmp_path, network(), MIX)
-    path = tmp_path / "state.safetensors"
-    whole = path.read_bytes()
-    path.write_bytes({"empty": b"", "half": whole[: len(whole) // 2], "text": b"no state at all"}[damage])
-    with pytest.raises(RobustAugError, match="delete it to train from the start") as caught:
-        run(tmp_path, network(), MIX)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
-
-
 def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
     """The last good state is kept, and the line says where it went wrong."""
 

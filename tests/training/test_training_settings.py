@@ -1,4 +1,4 @@
-"""Schedules in closed form, and every number out of range in one line."""
+"""The warm-up of eps, and every number out of range in one line."""
 
 import math
 from typing import Any
@@ -7,28 +7,6 @@ import pytest
 
 from robustaug.errors import RobustAugError
 from robustaug.training import TrainingSettings
-
-
-def test_one_cycle() -> None:
-    settings = TrainingSettings(steps=10, learning_rate=0.4, warmup=0.5)
-    rates = [settings.learning_rate_at(step) for step in range(10)]
-    assert rates[:5] == pytest.approx([0.08, 0.16, 0.24, 0.32, 0.4])
-    assert rates[5:] == pytest.approx([0.4 * (1 + math.cos(math.pi * k / 5)) / 2 for k in range(1, 6)])
-    assert rates[-1] == pytest.approx(0)
-
-
-@pytest.mark.parametrize("warmup", [0.0, 0.3, 1.0])
-def test_the_peak_is_never_passed_and_never_negative(warmup: float) -> None:
-    settings = TrainingSettings(steps=37, learning_rate=1.0, warmup=warmup)
-    rates = [settings.learning_rate_at(step) for step in range(37)]
-    assert max(rates) <= 1
-    assert min(rates) >= 0
-    assert max(rates) > 0.98
-
-
-def test_without_warmup_the_rate_only_falls() -> None:
-    rates = [TrainingSettings(steps=5, learning_rate=2.0, warmup=0).learning_rate_at(step) for step in range(5)]
-    assert rates == pytest.approx([1 + math.cos(math.pi * k / 5) for k in range(1, 6)])
 
 
 def test_eps_warmup() -> None:
@@ -48,6 +26,9 @@ def test_eps_warmup() -> None:
         ({"learning_rate": math.nan}, "training.learning_rate is nan"),
         ({"learning_rate": math.inf}, "training.learning_rate is inf"),
         ({"warmup": 1.5}, "training.warmup is 1.5; it is a share of the steps, 0 to 1"),
+        ({"eps_warmup": 1.25}, "training.eps_warmup is 1.25; it is a share of the steps, 0 to 1"),  # longer than the run
+        ({"swa": 1.0}, "training.swa is 1.0; it is a share, 0 to below 1"),
+        ({"ema": 1.0}, "training.ema is 1.0; it is a share, 0 to below 1"),
         ({"eps_warmup": math.nan}, "training.eps_warmup is nan"),
         ({"shift": -1}, "training.shift and training.weight_decay must be 0 or larger"),
         ({"weight_decay": math.nan}, "training.weight_decay must be 0 or larger"),

@@ -77,13 +77,16 @@ class Learner:
 
         Gradients of passes in the block must be taken in it: autograd would notice the copy.
         """
-        norms = [module for module in self.trainable().modules() if isinstance(module, _BatchNorm)]
-        before = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
+        before = [(buffer, buffer.clone()) for norm in self.norms() for buffer in norm.buffers()]
         try:
             yield
         finally:
             for buffer, value in before:
                 buffer.copy_(value)
+
+    def norms(self) -> list[_BatchNorm]:
+        """All batch norms, the auxiliary ones among them."""
+        return [module for module in self.trainable().modules() if isinstance(module, _BatchNorm)]
 
     def train(self) -> None:
         """Put every module into training mode."""
