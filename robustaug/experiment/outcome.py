@@ -1,5 +1,6 @@
 """The numbers of a run, in the form of ``report.json``."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,7 +25,8 @@ class Arm:
     Attributes:
         model: The classifier.
         evaluation: What was measured.
-        about: ``description``, ``mix`` and ``training`` of its entry in the report, as far as they are known.
+        about: ``description``, ``mix``, ``training`` and ``training_curve`` of its entry in the report, as far as they
+            are known.
     """
 
     model: nn.Module
@@ -87,6 +89,14 @@ def report_content(
         "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
         "config": dict(config),
     }
+
+
+def training_curve(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:
+    """The rows of a training history as a report keeps them: every finite number, under its name."""
+    return [
+        {name: value for name, value in row.items() if isinstance(value, int | float) and math.isfinite(value)}
+        for row in history
+    ]
 
 
 def describe_data(

@@ -54,6 +54,7 @@ def report_content() -> dict[str, Any]:
                 "steps": 600, "batch_size": 64, "chosen_step": 500, "chosen_by": "validation_robust",
                 "seconds": 48.25 + number, "optimizer": {"name": "sgd", "learning_rate": 0.1},
             },
+            "training_curve": history_rows(name),
             "metrics": {metric: wilson(value, 1000) for metric, value in values.items()},
             "per_class": {
                 kind: {c: wilson(max(0.0, values[kind] - 0.012 * (i % 4)), 100) for i, c in enumerate(CLASSES)}
@@ -122,10 +123,6 @@ def write_run_folder(folder: Path, change: Change | None = None, side: int = 28,
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(report, indent=2))
     (folder / "config.toml").write_text('name = "mnist5k demo"\nseed = 7\n')
-    for arm in ARMS:
-        (folder / "arms" / arm).mkdir(parents=True)
-        lines = [json.dumps(row) for row in history_rows(arm)]
-        (folder / "arms" / arm / "history.jsonl").write_text("\n".join(lines) + '\n{"step": 610, "lo')  # a torn line
     _write_samples(folder / "samples", side, per_arm)
     return folder
 

@@ -151,7 +151,7 @@ def test_files_are_written_and_charts_are_svg_text(built_run: Path) -> None:
     charts = {"accuracy.svg", "eps.svg", "classes.svg", "training.svg"}
     assert names == charts | {"accuracy.png", "adversarial.png", "stylised.png"}
     assert {path.name for path in built_run.iterdir()} == {
-        "arms", "config.toml", "figures", "report.html", "report.json", "samples", "summary.md",
+        "config.toml", "figures", "report.html", "report.json", "samples", "summary.md",
     }  # fmt: skip
     for name in charts:
         text = (built_run / "figures" / name).read_text()

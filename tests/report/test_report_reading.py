@@ -11,8 +11,6 @@ from typing import Any
 from PIL import Image
 
 from robustaug.evaluation.report import build_report
-from robustaug.evaluation.report.figures import training_curves
-from robustaug.evaluation.report.run_folder import read_run
 
 WriteRun = Callable[..., Path]
 
@@ -67,20 +65,6 @@ def test_eps_stays_decimal_where_it_is_given_in_decimals(built_run: Path) -> Non
     words = chart_words(built_run / "figures" / "eps.svg")
     assert "0.2" in words
     assert not any("/255" in str(word) for word in words)
-
-
-def test_a_single_look_in_training_is_drawn(tmp_path: Path, write_run: WriteRun) -> None:
-    run = write_run(tmp_path / "run", lambda report: report["arms"]["style"]["training"].update(chosen_step=None))
-    for history in (run / "arms").glob("*/history.jsonl"):
-        history.write_text(json.dumps({"step": 40, "loss": 1.5, "validation_clean": 0.5}) + "\n")
-    figure = training_curves(read_run(run))
-    assert figure is not None
-    loss, clean, robust = figure.axes
-    for axes in (loss, clean):
-        assert len(axes.lines) == 4
-        assert {line.get_marker() for line in axes.lines} == {"o", "s", "^", "D"}
-        assert axes.get_xlim() == (0, 42)
-    assert [text.get_text() for text in robust.texts] == ["not measured"]
 
 
 def test_passed_checks_fold_by_name_and_failed_ones_come_first(tmp_path: Path, write_run: WriteRun) -> None:

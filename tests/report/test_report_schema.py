@@ -41,6 +41,8 @@ FAULTS: dict[str, Fault] = {
     "check passed as text": lambda r: r["checks"][0].update(passed="yes"),
     "p above one": lambda r: r["comparisons"][0].update(p_value=1.5),
     "curve point without eps": lambda r: r["arms"]["clean"]["eps_curve"][0].pop("eps"),
+    "look without step": lambda r: r["arms"]["clean"]["training_curve"][0].pop("step"),
+    "look with words": lambda r: r["arms"]["clean"]["training_curve"][0].update(validation_clean_ema="high"),
     "class interval broken": lambda r: r["arms"]["clean"]["per_class"]["pgd"].update({"3": {"value": 0.5}}),
     "style a list": lambda r: r.update(style=[]),
     "version of torch a number": lambda r: r["versions"].update(torch=2.11),

@@ -16,6 +16,7 @@ from robustaug.evaluation.report.wording import arm_looks, percent, shortened
 from robustaug.files import writing
 
 INK, MUTED, RULE, PAPER = "#1b1f24", "#646d78", "#dfe3e8", "#ffffff"
+WIDTH = 7.4  # inches, of every chart
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from robustaug.evaluation.report.chart_style import (
     INK,
-    MUTED,
+    WIDTH,
     arm_legend,
     chance_line,
     chart_style,
@@ -19,6 +19,7 @@ from robustaug.evaluation.report.chart_style import (
     save_png,
 )
 from robustaug.evaluation.report.run_folder import RunFolder
+from robustaug.evaluation.report.training_figure import training_curves
 from robustaug.evaluation.report.wording import (
     arm_looks,
     eps_number,
@@ -31,8 +32,6 @@ from robustaug.evaluation.report.wording import (
 from robustaug.files import writing
 
 MAX_CLASSES = 50  # rows that a reader can follow in one chart
-_MAX_POINTS = 200  # of a training curve; more are averaged
-_WIDTH = 7.4  # inches
 
 
 @dataclass(frozen=True)
@@ -76,7 +75,7 @@ def accuracy_by_arm(run: RunFolder) -> Figure | None:
     if not metrics:
         return None
     looks = arm_looks(arms)
-    figure = Figure(figsize=(_WIDTH, 3.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.add_subplot()
     width = 0.84 / len(arms)
     size = 6.5 if len(arms) * len(metrics) <= 24 else 5
@@ -114,7 +113,7 @@ def accuracy_against_eps(run: RunFolder) -> Figure | None:
     if not curves:
         return None
     looks = arm_looks(report["arms"])
-    figure = Figure(figsize=(_WIDTH, 3.5), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
     axes = figure.add_subplot()
     for arm, curve in curves.items():
         points = sorted(curve, key=lambda point: eps_number(point["eps"]))
@@ -146,52 +145,6 @@ def accuracy_against_eps(run: RunFolder) -> Figure | None:
     return figure
 
 
-def training_curves(run: RunFolder) -> Figure | None:
-    """Training loss, and validation accuracy against optimisation steps; the chosen checkpoint has a mark."""
-    report = run.report
-    arms = [arm for arm in report["arms"] if run.history.get(arm)]
-    if not arms:
-        return None
-    looks = arm_looks(report["arms"])
-    figure = Figure(figsize=(_WIDTH, 3.1), layout="constrained")
-    panels = {
-        "loss": (figure.add_subplot(1, 3, 1), "Training loss"),
-        "validation_clean": (figure.add_subplot(1, 3, 2), "Validation, clean"),
-        "validation_robust": (figure.add_subplot(1, 3, 3), "Validation, under attack"),
-    }
-    for key, (axes, title) in panels.items():
-        axes.set_title(title)
-        axes.set_xlabel("step")
-        axes.locator_params(axis="x", nbins=4)
-        is_accuracy = key != "loss"
-        last = 0
-        for arm in arms:
-            rows = [(row["step"], row[key]) for row in run.history[arm] if _is_number(row.get(key)) and "step" in row]
-            if not rows:
-                continue
-            steps, values = _thinned(rows)
-            last = max(last, *steps)
-            scaled = [100 * value for value in values] if is_accuracy else values
-            look = looks[arm]
-            alone = look.marker if len(steps) == 1 else ""  # a line through one point would not be seen
-            axes.plot(steps, scaled, color=look.colour, linestyle=look.line, linewidth=1.3, marker=alone)
-            chosen = report["arms"][arm].get("training", {}).get("chosen_step")
-            if is_accuracy and chosen in steps:
-                axes.plot(chosen, scaled[steps.index(chosen)], look.marker, color=look.colour, markeredgecolor=INK)
-        if last:
-            axes.set_xlim(0, 1.05 * last)
-        if not axes.lines:
-            axes.set_xticks([])
-            axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", color=MUTED)
-        if is_accuracy:
-            percent_axis(axes, top=103)
-            axes.set_ylabel("")
-        else:
-            axes.set_ylim(bottom=0)
-    arm_legend(figure, arms)
-    return figure
-
-
 def per_class_accuracy(run: RunFolder) -> Figure | None:
     """A dot plot, one row a class, clean and under PGD side by side."""
     report = run.report
@@ -201,7 +154,7 @@ def per_class_accuracy(run: RunFolder) -> Figure | None:
         return None
     classes = classes_shown(report)
     looks = arm_looks(report["arms"])
-    figure = Figure(figsize=(_WIDTH, 1.1 + 0.2 * len(classes)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 1.1 + 0.2 * len(classes)), layout="constrained")
     panels = figure.subplots(1, len(kinds), sharey=True, squeeze=False)[0]
     for axes, kind in zip(panels, kinds, strict=True):
         axes.set_title(metric_title(kind))
@@ -236,17 +189,6 @@ def classes_shown(report: Mapping[str, Any]) -> list[str]:
 
     lowest = set(sorted(classes, key=mean)[:MAX_CLASSES])
     return [name for name in classes if name in lowest]
-
-
-def _thinned(rows: list[tuple[int, float]]) -> tuple[list[int], list[float]]:
-    """At most ``_MAX_POINTS`` points: means over equal runs of rows, at the last step of each run."""
-    run = max(1, math.ceil(len(rows) / _MAX_POINTS))
-    groups = [rows[start : start + run] for start in range(0, len(rows), run)]
-    return [group[-1][0] for group in groups], [sum(value for _, value in group) / len(group) for group in groups]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
 
 
 DRAWINGS = (

@@ -18,6 +18,7 @@ from robustaug.evaluation.report.figures import DRAWINGS, classes_shown, draw_fi
 from robustaug.evaluation.report.run_folder import RunFolder, read_run
 from robustaug.evaluation.report.samples import LARGEST_SIDE, draw_grids, page_samples
 from robustaug.evaluation.report.table import summary
+from robustaug.evaluation.report.training_figure import training_words
 from robustaug.evaluation.report.verdict import failed_checks, robust_metric, verdict
 from robustaug.files import write_text
 
@@ -31,8 +32,7 @@ def build_report(run_dir: Path) -> Path:
     The same run folder gives the same bytes.
 
     Args:
-        run_dir: A run folder with ``report.json``; ``arms/*/history.jsonl``, ``samples/`` and ``config.toml`` are
-            shown where they are.
+        run_dir: A run folder with ``report.json``; ``samples/`` and ``config.toml`` are shown where they are.
 
     Returns:
         The path of ``report.html``.
@@ -149,7 +149,7 @@ def _charts(run: RunFolder) -> dict[str, Markup]:
         "accuracy": f"Bar chart with 95% intervals: accuracy of {arms} on each metric, as in the results table.",
         "eps": f"Line chart with 95% bands: accuracy of {arms} against the attack's eps. {below}",
         "classes": f"Dot plot: accuracy of {arms} on each class. {below}",
-        "training": f"Line charts for {arms}: training loss, validation accuracy clean and under attack, by step.",
+        "training": training_words(run.report),
     }
     folder = run.path / "figures"
     return {

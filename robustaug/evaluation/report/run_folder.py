@@ -1,4 +1,4 @@
-"""Reading a run folder: the report, the arms' histories and the samples."""
+"""Reading a run folder: the report and the samples."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.report.schema import first_problem
-from robustaug.files import read_json, read_jsonl
+from robustaug.files import read_json
 
 SCHEMA_VERSION = 1
 
@@ -18,7 +18,6 @@ class RunFolder:
     Attributes:
         path: The folder.
         report: ``report.json``, checked.
-        history: Rows of ``arms/ARM/history.jsonl`` by arm; empty where there is none.
         adversarial: ``samples/adversarial.json``, or None.
         stylised: ``samples/stylised.json``, or None.
         config_toml: The text of ``config.toml``, or None.
@@ -26,7 +25,6 @@ class RunFolder:
 
     path: Path
     report: dict[str, Any]
-    history: dict[str, list[dict[str, Any]]]
     adversarial: dict[str, Any] | None
     stylised: dict[str, Any] | None
     config_toml: str | None
@@ -66,16 +64,10 @@ def read_run(run_dir: Path) -> RunFolder:
     Raises:
         RobustAugError: as ``load_report``; or another file of the folder is damaged.
     """
-    report = load_report(run_dir)
-    history = {}
-    for arm in report["arms"]:
-        path = inside(run_dir / "arms", f"{arm}/history.jsonl")
-        history[arm] = read_jsonl(path) if path is not None else []
     config = run_dir / "config.toml"
     return RunFolder(
         path=run_dir,
-        report=report,
-        history=history,
+        report=load_report(run_dir),
         adversarial=_samples(run_dir / "samples" / "adversarial.json"),
         stylised=_samples(run_dir / "samples" / "stylised.json"),
         config_toml=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None,
