@@ -67,6 +67,8 @@ class StyleSection(_Section):
     variants: Annotated[int, Field(ge=0)] = 500  # of training images
     strength: Annotated[float, Field(ge=0, le=1)] = 1.0
     preserve_color: bool = False
+    source: Literal["disk", "loop"] = "disk"  # of the training images' styles; those of the loop are AdaIN's
+    loop_strength: Annotated[float, Field(ge=0, le=1)] | None = None  # None: AdaIN's own for the size
 
 
 @dataclass(config=_STRICT, frozen=True, kw_only=True)
@@ -92,11 +94,13 @@ class ArmSection(_Section):
     stylised: float = 0.0
     adversarial: float = 0.0
     original: float | None = None
+    attacked_style: float = 0.0  # of the adversarial rows
 
     def mix(self) -> Mix:
         """The shares, the originals' filled in."""
         rest = min(1.0, max(0.0, round(1 - self.stylised - self.adversarial, 9)))
-        return Mix(rest if self.original is None else self.original, self.stylised, self.adversarial)
+        original = rest if self.original is None else self.original
+        return Mix(original, self.stylised, self.adversarial, self.attacked_style)
 
 
 _FOUR_ARMS = {
@@ -135,16 +139,26 @@ class ExperimentConfig(_Section):
         self.training.attack(self.threat.model())
         for name, arm in self.arms.items():
             try:
-                arm.mix().counts(self.training.batch_size)
+                arm.mix().attacked_styles(self.training.batch_size)
                 if arm.adversarial > 0:
                     self.training.check_share(arm.adversarial)
             except RobustAugError as error:
                 raise RobustAugError(f"arms.{name}: {error}") from None
         if not any(arm.adversarial > 0 for arm in self.arms.values()):
             self.training.check_share(0)
-        if self.style.variants == 0 and any(arm.stylised > 0 for arm in self.arms.values()):
-            raise RobustAugError("style.variants is 0 but an arm has a stylised share; set style.variants or the share")
+        if self.needs_variants and self.style.variants == 0:
+            raise RobustAugError(
+                "style.variants is 0 but an arm has a stylised share; set style.variants, the share, or "
+                "style.source = 'loop'"
+            )
+        if self.style.loop_strength is not None and self.style.source != "loop":
+            raise RobustAugError("style.loop_strength is of styles made in the loop; set style.source = 'loop' too")
         return self
+
+    @property
+    def needs_variants(self) -> bool:
+        """Whether an arm learns from stylised variants on disk."""
+        return self.style.source == "disk" and any(arm.mix().styled for arm in self.arms.values())
 
     def to_toml(self) -> str:
         """The resolved configuration as TOML; settings that are not set are left out."""

@@ -18,12 +18,13 @@ from robustaug.experiment.config import ExperimentConfig
 from robustaug.experiment.outcome import Arm, describe_data, report_content
 from robustaug.experiment.run_folder import RunFolder, open_run
 from robustaug.experiment.samples import write_adversarial_samples, write_stylised_samples
-from robustaug.experiment.variants import Restyled, make_variants, paintings_of, restyle
+from robustaug.experiment.variants import Restyled, make_variants, paintings_of, restyle, style_in_loop
 from robustaug.files import read_jsonl, refuse_inside, write_json
 from robustaug.hardware import default_device
 from robustaug.models import Checkpoint, ImageClassifier, build_model, load_checkpoint, save_checkpoint
 from robustaug.progress import progress_bar
 from robustaug.style.bank import StyleBank
+from robustaug.style.random_style import RandomStyle
 from robustaug.training import train
 
 
@@ -88,7 +89,7 @@ def run_experiment(config: ExperimentConfig, out: Path, *, resume: bool = False,
             style={
                 "training_paintings": [painting.name for painting in training_bank.paintings],
                 "held_out_paintings": [painting.name for painting in held_out_bank.paintings],
-                "variants": 0 if variants is None else len(variants),
+                "variants": len(variants) if isinstance(variants, VariantSet) else 0,
                 "test_variants": len(restyled.images),
                 **config.style.model_dump(mode="json", exclude={"held_out", "variants"}),
             },
@@ -111,10 +112,13 @@ def _summary(data: DataSplits) -> str:
 
 def _style(
     run: RunFolder, config: ExperimentConfig, data: DataSplits, training: StyleBank, held_out: StyleBank
-) -> tuple[VariantSet | None, Restyled]:
-    """Variants of training images (None where no arm wants them), and restyled test images."""
-    settings, variants = config.style, None
-    if any(arm.stylised > 0 for arm in config.arms.values()):
+) -> tuple[VariantSet | RandomStyle | None, Restyled]:
+    """Variants of training images, or what makes them in the loop, or None; and restyled test images."""
+    settings = config.style
+    variants: VariantSet | RandomStyle | None = None
+    if settings.source == "loop":
+        variants = style_in_loop(data.train, training, settings)
+    elif config.needs_variants:
         if not (run.variants("train") / MANIFEST).exists():
             run.say(f"Stylising {settings.variants} training images with {len(training)} paintings")
         variants = make_variants(run.variants("train"), data.train, settings.variants, training, settings, config.seed)
@@ -136,7 +140,7 @@ def _trained(
     run: RunFolder,
     config: ExperimentConfig,
     data: DataSplits,
-    variants: VariantSet | None,
+    variants: VariantSet | RandomStyle | None,
     name: str,
     bank: StyleBank,
     model: ImageClassifier,
@@ -147,7 +151,7 @@ def _trained(
         return load_checkpoint(path)
     run.say(f"Training arm {name}: {config.training.steps} steps of {config.training.batch_size} images")
     folder.mkdir(parents=True, exist_ok=True)
-    composite = CompositeDataset(data.train, variants if mix.stylised > 0 else None, mix, config.seed)
+    composite = CompositeDataset(data.train, variants if mix.styled else None, mix, config.seed)
     threat = config.threat.model()
     with progress_bar(f"arm {name}", config.training.steps) as progress:
         result = train(
@@ -171,7 +175,7 @@ def _trained(
         }
         | config.data.model_dump(include={"size", "limit", "validation_share", "test_share"}),
         "training": {"chosen_step": result.chosen_step, "chosen_by": result.chosen_by},  # no time: the same bytes again
-        "paintings": [painting.sha256 for painting in bank.paintings] if mix.stylised > 0 else [],
+        "paintings": [painting.sha256 for painting in bank.paintings] if mix.styled else [],
     }
     save_checkpoint(path, model.cpu(), class_names=data.class_names, extra=extra)
     score = result.chosen_by.replace("_", " ")
@@ -201,12 +205,14 @@ def _evaluated(
 
 
 def _about(run: RunFolder, config: ExperimentConfig, name: str, checkpoint: Checkpoint) -> Mapping[str, Any]:
-    shares = config.arms[name].mix().shares()
+    mix = config.arms[name].mix()
+    shares = mix.shares()
+    of_styles = f" ({mix.attacked_style:.0%} of them on stylised images)" if mix.attacked_style > 0 else ""
     budget = {key: getattr(config.training, key) for key in ("steps", "batch_size", "optimizer", "learning_rate")}
     history = read_jsonl(run.arm(name) / "history.jsonl")
     seconds = {"seconds": history[-1]["seconds"]} if history else {}
     return {
-        "description": ", ".join(f"{share:.0%} {kind}" for kind, share in shares.items() if share > 0),
+        "description": ", ".join(f"{share:.0%} {kind}" for kind, share in shares.items() if share > 0) + of_styles,
         "mix": {kind: float(share) for kind, share in shares.items()},
         "training": budget | checkpoint.extra["training"] | seconds,
     }

@@ -13,6 +13,8 @@ from robustaug.style.adain import AdaIN
 from robustaug.style.bank import Painting, StyleBank
 from robustaug.style.gatys import Gatys
 from robustaug.style.job import JobSettings, items_of, stylize
+from robustaug.style.method import Color
+from robustaug.style.random_style import RandomStyle
 from robustaug.style.vgg import load_encoder
 
 SMALLEST_SIDE = 16
@@ -53,17 +55,11 @@ def make_variants(
     Raises:
         RobustAugError: images too small, or a folder that cannot be written or holds something else.
     """
-    height, width = originals.images.shape[2:]
-    if min(height, width) < SMALLEST_SIDE:
-        raise RobustAugError(
-            f"style transfer needs {SMALLEST_SIDE} px, images are {height}x{width}; set data.size higher"
-        )
+    _check_size(originals)
     chosen = originals.select(stratified_choice(originals.labels, count, seed).sort().values)
     per_image = min(max(1, count // len(originals)), len(bank))
     method = Gatys if settings.method == "gatys" else AdaIN
-    style = method(
-        encoder=load_encoder().to(default_device()), color="luminance" if settings.preserve_color else "painting"
-    )
+    style = method(encoder=load_encoder().to(default_device()), color=_color(settings))
     job = JobSettings(per_image=per_image, seed=seed, strength=settings.strength)
     result = stylize(items_of(chosen), folder, bank, style, job)
     if result.skipped:
@@ -72,6 +68,21 @@ def make_variants(
             f"{len(result.skipped)} images cannot be stylised, the first is {first.path}: {first.reason}"
         )
     return load_variants(folder, originals)
+
+
+def style_in_loop(originals: ImageSet, bank: StyleBank, settings: StyleSection) -> RandomStyle:
+    """What restyles training images when they are used: AdaIN, each time with a painting of the bank drawn anew.
+
+    Raises:
+        RobustAugError: images too small.
+    """
+    _check_size(originals)
+    height, width = originals.images.shape[2:]
+    strength = settings.loop_strength
+    if strength is None:
+        strength = AdaIN.default_strength(height, width)
+    style = AdaIN(encoder=load_encoder().to(default_device()), color=_color(settings))
+    return RandomStyle(bank, 1.0, (strength, strength), method=style)
 
 
 def restyle(folder: Path, test: ImageSet, count: int, bank: StyleBank, settings: StyleSection, seed: int) -> Restyled:
@@ -85,3 +96,15 @@ def restyle(folder: Path, test: ImageSet, count: int, bank: StyleBank, settings:
     images = ImageSet(made.images, made.labels, made.sources, hashes, test.class_names)
     styles = tuple(str(parameters["style_sha256"]) for parameters in made.parameters)
     return Restyled(images, styles, bank.paintings)
+
+
+def _check_size(images: ImageSet) -> None:
+    height, width = images.images.shape[2:]
+    if min(height, width) < SMALLEST_SIDE:
+        raise RobustAugError(
+            f"style transfer needs {SMALLEST_SIDE} px, images are {height}x{width}; set data.size higher"
+        )
+
+
+def _color(settings: StyleSection) -> Color:
+    return "luminance" if settings.preserve_color else "painting"

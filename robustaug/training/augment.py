@@ -13,7 +13,7 @@ Padding = Literal["edge", "zeros"]
 
 
 def augmented(
-    images: Tensor, seeds: Tensor, *, name: AugmentationName | None, flip: bool, shift: int, padding: Padding
+    images: Tensor, seeds: Tensor, name: AugmentationName | None, *, flip: bool, shift: int, padding: Padding
 ) -> Tensor:
     """The named augmentation, then mirror and shift.
 

@@ -17,7 +17,7 @@ from robustaug.errors import RobustAugError
 from robustaug.files import append_jsonl, read_jsonl, sha256, write_jsonl
 from robustaug.hardware import resolve_precision
 from robustaug.progress import Advance
-from robustaug.training.augment import flip_and_shift
+from robustaug.training.augment import augmented
 from robustaug.training.average import counting_anew
 from robustaug.training.objectives import AuxiliaryNorms, Learner, Task
 from robustaug.training.optimizer import build_optimizer
@@ -114,7 +114,8 @@ class _Run:
         attacked = None if self.attack is None else self.attack.parameters()
         images = [data.originals.keys, data.originals.sha256, data.originals.labels.tolist(), data.seed]
         variants = None if data.stylised is None else (data.stylised.sources, data.stylised.parameters)
-        data_used = (vars(data.mix), images, variants, validation.keys)
+        restyler = None if data.restyler is None else data.restyler.describe()
+        data_used = (vars(data.mix), images, variants, restyler, validation.keys)
         identity = (settings.to_dict(), str(self.dtype), seed, attacked, data_used, shapes)
         self.identity = sha256(repr(identity).encode())
         self.done, self.watch = Progress(), Watch()
@@ -168,10 +169,11 @@ class _Run:
 
     def _task(self, step: int) -> Task:
         batch = self.data.batch(step // self.objective.replays, self.settings.batch_size)
-        images, labels = batch.images.to(self.device), batch.labels.to(self.device)
-        if self.settings.flip or self.settings.shift:
+        images, labels = self.data.restyle(batch, batch.images.to(self.device)), batch.labels.to(self.device)
+        told = self.settings
+        if told.augmentation or told.flip or told.shift:
             seeds = randomness.sample_seeds(self.seed, batch.keys, "augment")
-            images = flip_and_shift(images, seeds, flip=self.settings.flip, shift=self.settings.shift)
+            images = augmented(images, seeds, told.augmentation, flip=told.flip, shift=told.shift, padding=told.padding)
         rows = batch.adversarial.nonzero().squeeze(1)
         keys = [batch.keys[row] for row in rows.tolist()]
         seeds = randomness.sample_seeds(self.seed, keys, "training attack", self.watch.returns)

@@ -4,8 +4,10 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, get_args
 
+from robustaug.data.augmentation import AugmentationName
 from robustaug.errors import RobustAugError
 from robustaug.hardware import Precision
+from robustaug.training.augment import Padding
 from robustaug.training.average import EMA, SWA, Average
 from robustaug.training.objectives import OBJECTIVES, AttackMode, Objective, ObjectiveName, WeightPerturbation
 from robustaug.training.schedule import PAPERS_DROPS, Schedule, check_drops, rate_at
@@ -13,6 +15,13 @@ from robustaug.training.watch import OnCollapse
 
 Optimizer = Literal["adam", "sgd"]
 _NOISY = ("rs_fgsm", "n_fgsm")
+_CHOICES = {
+    "schedule": Schedule,
+    "augmentation": AugmentationName,
+    "padding": Padding,
+    "attack_mode": AttackMode,
+    "on_collapse": OnCollapse,
+}
 _PARAMETERS = ("beta", "noise", "replays")  # of some objectives alone
 
 
@@ -30,8 +39,11 @@ class TrainingSettings:
         weight_decay: Decoupled for Adam, on weights only: norms and biases are left alone.
         warmup: Share of the steps in which the learning rate rises.
         eps_warmup: Share of the steps in which the attack's eps grows from 0 to its full size.
+        augmentation: ``"augmix"``, ``"trivialaugment"`` or ``"randaugment"``, before mirror and shift; None is none.
+            Every row gets all three, an adversarial one before its attack.
         flip: Whether images are mirrored left to right at random.
-        shift: Images are moved by up to so many pixels at random; the border repeats.
+        shift: Images are moved by up to so many pixels at random: random crops of the padded image.
+        padding: What a shift brings in: ``"edge"``, the border again, or ``"zeros"``.
         validate_every: Steps between two looks at the validation split (and two saved states).
         validation_samples: At most so many validation images are attacked in a look.
         precision: Of convolutions and matrix products; weights and losses are float32.
@@ -66,8 +78,10 @@ class TrainingSettings:
     weight_decay: float = 5e-4
     warmup: float = 0.2
     eps_warmup: float = 0.0
+    augmentation: AugmentationName | None = None
     flip: bool = False
     shift: int = 0
+    padding: Padding = "edge"
     validate_every: int = 100
     validation_samples: int = 500
     precision: Precision = "float32"
@@ -102,10 +116,9 @@ class TrainingSettings:
             raise RobustAugError(
                 f"training.gradient_clip is {self.gradient_clip}; it must be larger than 0, or not set"
             )
-        for name, kind in (("schedule", Schedule), ("attack_mode", AttackMode), ("on_collapse", OnCollapse)):
-            choices = get_args(kind)
-            if getattr(self, name) not in choices:
-                raise RobustAugError(f"training.{name} is {getattr(self, name)!r}; use {' or '.join(choices)}")
+        for name, kind in _CHOICES.items():
+            if (given := getattr(self, name)) not in get_args(kind) and (name, given) != ("augmentation", None):
+                raise RobustAugError(f"training.{name} is {given!r}; use {' or '.join(get_args(kind))}")
         if self.on_collapse == "return" and self.objective not in _NOISY:
             raise RobustAugError(
                 f"training.on_collapse = 'return' goes on with other noise, for {' and '.join(_NOISY)}, "

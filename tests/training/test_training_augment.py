@@ -92,7 +92,7 @@ def test_a_shift_is_a_random_crop_of_the_padded_image(seed: int, shift: int, fli
 def test_the_named_augmentation_comes_first_on_bytes_from_a_seed_of_its_own() -> None:
     pixels = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     seeds = torch.arange(5)
-    result = augmented(pixels / 255, seeds, name="trivialaugment", flip=True, shift=1, padding="zeros")
+    result = augmented(pixels / 255, seeds, "trivialaugment", flip=True, shift=1, padding="zeros")
     with torch.random.fork_rng(devices=[]):
         named = []
         for image, seed in zip(pixels, fold(seeds, 0).tolist(), strict=True):
@@ -100,5 +100,5 @@ def test_the_named_augmentation_comes_first_on_bytes_from_a_seed_of_its_own() ->
             named.append(v2.TrivialAugmentWide()(image))
     expected = flip_and_shift(torch.stack(named) / 255, seeds, flip=True, shift=1, padding="zeros")
     assert torch.equal(result, expected)
-    plain = augmented(pixels / 255, seeds, name=None, flip=True, shift=1, padding="edge")
+    plain = augmented(pixels / 255, seeds, None, flip=True, shift=1, padding="edge")
     assert torch.equal(plain, flip_and_shift(pixels / 255, seeds, flip=True, shift=1))
