@@ -48,7 +48,7 @@ def test_free_is_the_papers_loop(tmp_path: Path, replays: int, steps: int) -> No
     for name, value in reference.state_dict().items():
         assert torch.allclose(state[f"model.{name}"], value, atol=1e-6), name
     assert delta.abs().max() == pytest.approx(0.1)
-    assert torch.allclose(state["best.learner:carried.perturbation"], delta, atol=1e-7)
+    assert torch.allclose(state["best.learner:rows.perturbation"], delta, atol=1e-7)
 
 
 def test_each_replay_sees_the_same_augmented_batch(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_the_perturbation_stays_in_the_ball(norm: Any) -> None:
         assert shown.min() >= 0
         assert shown.max() <= 1
         Free().gradients(learner, given, shown)
-        carried = learner.carried["perturbation"]
+        carried = learner.carried_rows["perturbation"]
         length = torch.linalg.vector_norm(carried.flatten(1), ord=lengths[norm], dim=1)
         assert (length <= 0.5 + 1e-5).all()
         assert (length > 0.45).all(), number
@@ -84,7 +84,7 @@ def test_a_smaller_eps_of_the_warm_up_cuts_what_was_carried() -> None:
     for eps in (0.1, 0.02):
         given = task(attack=PGD(ThreatModel("linf", eps)))
         Free().gradients(learner, given, Free().perturbed(learner, given))
-        assert learner.carried["perturbation"].abs().max() <= eps
+        assert learner.carried_rows["perturbation"].abs().max() <= eps
 
 
 def test_free_around_the_threat_takes_no_attack_steps() -> None:

@@ -86,6 +86,7 @@ class WeightPerturbation(Objective):
         with learner.kept_statistics(), torch.random.fork_rng(devices=devices):
             loss = self.inner.terms(learner, task, adversarial).loss
             gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+            learner.processes.average(gradients)
         with torch.no_grad():
             return [
                 self.gamma * weight.norm() * _direction(gradient)

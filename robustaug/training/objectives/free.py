@@ -48,7 +48,7 @@ class Free(AdversarialTraining):
         if task.attack is None:
             return task.images[:0]
         images = task.images[task.rows]
-        carried = learner.carried.setdefault(_CARRIED, torch.zeros_like(images))
+        carried = learner.carried_rows.setdefault(_CARRIED, torch.zeros_like(images))
         return (images + carried).clamp(*task.attack.threat.bounds)
 
     def gradients(self, learner: Learner, task: Task, adversarial: Tensor) -> Terms:
@@ -61,9 +61,9 @@ class Free(AdversarialTraining):
             raise RobustAugError("the model gives no gradient with respect to its input; the objective free needs one")
         low, high = task.attack.threat.bounds
         around_zero = replace(task.attack.threat, bounds=(low - high, high - low))
-        before = learner.carried[_CARRIED]
+        before = learner.carried_rows[_CARRIED]
         ball = Ball.around(torch.zeros_like(before), around_zero)
         with torch.no_grad():
             step = ball.eps * ball.direction(before, adversarial.grad)
-            learner.carried[_CARRIED] = ball.project(before + step)
+            learner.carried_rows[_CARRIED] = ball.project(before + step)
         return terms

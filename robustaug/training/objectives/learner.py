@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from robustaug.attacks.oracle import undisturbed
 from robustaug.hardware import autocast
+from robustaug.training.distributed import Processes
 from robustaug.training.objectives.advprop import AuxiliaryNorms
 
 AttackMode = Literal["eval", "train"]
@@ -28,7 +29,9 @@ class Learner:
             images attacked at a time (on a CPU in float32, of pieces of 64 to 127; fewer than 16 rows are padded) and
             dropout is on, as in some papers' code; running statistics are as before afterwards.
         auxiliary: Batch norms for adversarial images (AdvProp), or None.
-        carried: Tensors that an objective carries from step to step; saved with the state.
+        carried: Tensors that are carried from step to step, the same in every process; saved with the state.
+        carried_rows: As ``carried``, with a row for each of the own adversarial rows.
+        processes: Those that share each batch.
     """
 
     model: nn.Module
@@ -36,6 +39,8 @@ class Learner:
     attack_mode: AttackMode = "eval"
     auxiliary: AuxiliaryNorms | None = None
     carried: dict[str, Tensor] = field(default_factory=dict)
+    carried_rows: dict[str, Tensor] = field(default_factory=dict)
+    processes: Processes = field(default_factory=Processes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Float32 logits (N, K) with their graph; the main batch norms see these images."""
@@ -99,11 +104,11 @@ class Learner:
         return nn.ModuleList([self.model] if self.auxiliary is None else [self.model, self.auxiliary])
 
     def state(self) -> dict[str, Tensor]:
-        """What a resumed run needs besides the model."""
+        """What a resumed run needs besides the model, on any number of processes; all of them must ask for it."""
         own = {} if self.auxiliary is None else self.auxiliary.state_dict()
-        return {f"{_PREFIX}norms.{name}": value for name, value in own.items()} | {
-            f"{_PREFIX}carried.{name}": value for name, value in self.carried.items()
-        }
+        rows = {name: self.processes.join_last(value) for name, value in self.carried_rows.items()}
+        parts = {"norms": own, "carried": self.carried, "rows": rows}
+        return {f"{_PREFIX}{part}.{name}": value for part, found in parts.items() for name, value in found.items()}
 
     def restore(self, saved: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take back what ``state`` gave; returns the rest.
@@ -111,13 +116,15 @@ class Learner:
         Raises:
             KeyError, RuntimeError: names or shapes are not this learner's.
         """
-        parts: dict[str, dict[str, Tensor]] = {"norms": {}, "carried": {}}
+        parts: dict[str, dict[str, Tensor]] = {"norms": {}, "carried": {}, "rows": {}}
         for name in saved:
             if name.startswith(_PREFIX):
                 part, _, rest = name.removeprefix(_PREFIX).partition(".")
                 parts[part][rest] = saved[name]
         device = next(self.model.parameters()).device
         self.carried = {name: value.to(device) for name, value in parts["carried"].items()}
+        rows = parts["rows"].items()
+        self.carried_rows = {name: self.processes.own_of_last(value).to(device) for name, value in rows}
         if self.auxiliary is not None:
             self.auxiliary.load_state_dict(parts["norms"])
         return {name: value for name, value in saved.items() if not name.startswith(_PREFIX)}
