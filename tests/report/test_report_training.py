@@ -83,6 +83,7 @@ def test_arms_share_their_axes_and_an_arm_without_a_history_is_left_out() -> Non
     for first, second in zip(above, below, strict=True):
         assert first.get_xlim() == second.get_xlim() == (0, pytest.approx(31.2))
         assert first.get_ylim() == second.get_ylim()
+    assert above[0].get_ylim()[0] == 0
     assert above[0].get_ylim()[1] >= 8
     assert [text.get_text() for text in below[2].texts] == ["not measured"]
     assert marks(below[1]) == [("o", 15, 50)]
@@ -98,8 +99,8 @@ def test_a_panel_that_no_arm_has_is_left_out() -> None:
 
 def test_training_accuracy_is_thin_and_averages_have_lines_of_their_own() -> None:
     rows = [
-        {"step": step, "training_clean": 0.5, "validation_clean": 0.4, "validation_clean_ema": 0.3}
-        | {"validation_clean_swa": 0.2, "train_accuracy": 0.1, "learning_rate": 0.6, "images_per_second": 0.7}
+        {"step": step, "training_robust_running": 0.5, "validation_robust": 0.4, "validation_robust_ema": 0.3}
+        | {"validation_robust_swa": 0.2, "train_accuracy": 0.1, "training_robust": 0.6, "images_per_second": 0.7}
         for step in (1, 2)
     ]
     figure = figure_of({"adversarial": rows})

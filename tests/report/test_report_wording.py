@@ -233,3 +233,17 @@ def test_summary_escapes_and_names_failed_checks(content: dict[str, Any]) -> Non
     assert "<b>" not in text
     assert "&lt;b&gt;\\|x" in text
     assert re.search(r"1 of 3.*\n\n- large eps reaches zero \(style\): still 4.1 percent", text)
+
+
+@pytest.mark.parametrize(
+    ("score", "text"),
+    [
+        ("validation_robust", "validation accuracy under attack"),
+        ("validation_clean_ema", "clean validation accuracy, EMA weights"),
+        ("validation_robust_swa", "validation accuracy under attack, SWA weights"),
+        ("some_other", "some other"),
+        (None, "none"),
+    ],
+)
+def test_the_score_that_chose_is_put_in_words(score: str | None, text: str) -> None:
+    assert w.fact("chosen_by", score) == text

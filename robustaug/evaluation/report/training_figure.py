@@ -19,7 +19,9 @@ Style = Literal["-", "--", ":", "-."]
 
 _MAX_POINTS = 200  # of a curve; more are averaged
 _PANELS = {"loss": "training loss", "clean": "clean, %", "robust": "under attack, %"}
-_ACCURACY = re.compile(r"(training|validation)_(clean|robust)(?:_(\w+))?")
+# Columns of the history and their panels. ``training_robust``, of single batches, is left to the marks of a collapse.
+_TRAINING = {"loss": "loss", "training_clean": "clean", "training_robust_running": "robust"}
+_VALIDATION = re.compile(r"validation_(clean|robust)(?:_(\w+))?")
 _AVERAGES: tuple[Style, ...] = ("--", ":", "-.")  # averaged weights, in the order in which they are found
 _THIN = 0.7
 
@@ -84,10 +86,10 @@ def training_words(report: Mapping[str, Any]) -> str:
 
 def _line(key: str) -> _Line | None:
     """The line that a column of the history is drawn as; None if it is not drawn."""
-    if key == "loss":
-        return _Line("loss", "training")
-    found = _ACCURACY.fullmatch(key)
-    return found and _Line(found[2], found[1], found[3] or "")
+    if key in _TRAINING:
+        return _Line(_TRAINING[key], "training")
+    found = _VALIDATION.fullmatch(key)
+    return found and _Line(found[1], "validation", found[2] or "")
 
 
 def _curves(rows: Rows) -> dict[_Line, Points]:

@@ -179,10 +179,20 @@ def fact(name: str, value: Any) -> str:
     if name == "norm":
         return norm_text(plain(value))
     if name == "chosen_by":
-        return _CHOSEN_BY.get(str(value), words(plain(value)))
+        return _chosen_by(plain(value))
     if name.endswith("paintings") and isinstance(value, list):
         return words(plain(value))
     return plain(value)
+
+
+def _chosen_by(score: str) -> str:
+    """A score in words: ``validation_clean_ema`` is ``clean validation accuracy, EMA weights``."""
+    for known, text in _CHOSEN_BY.items():
+        if score == known:
+            return text
+        if score.startswith(f"{known}_"):
+            return f"{text}, {score.removeprefix(f'{known}_').upper()} weights"
+    return words(score)
 
 
 def _is_eps(value: float | str) -> bool:
