@@ -10,10 +10,8 @@ the verdicts say more.
 """
 
 import argparse
-import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -23,13 +21,14 @@ from statistics import median
 from typing import Any
 
 import torch
+from measure import cell, timed, write_rows
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robustaug.attacks import PGD, ThreatModel
 from robustaug.attacks.oracle import undisturbed
 from robustaug.data import load_data
-from robustaug.hardware import autocast, default_device, describe_hardware, describe_versions, resolve_precision
+from robustaug.hardware import autocast, default_device, resolve_precision
 from robustaug.models import build_model, load_checkpoint
 
 Run = Callable[[], Tensor]
@@ -106,16 +105,6 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return torch.cat([model(part) for part in images.split(250)]).argmax(1) == labels
 
 
-def timed(run: Run) -> tuple[float, Tensor]:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    images = run()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began, images
-
-
 def ways(
     model: nn.Module, images: Tensor, labels: Tensor, eps: float, steps: int, compiled: bool
 ) -> dict[tuple[str, str, str], Run]:
@@ -176,24 +165,20 @@ def compare(
             row[f"{name}verdicts_differ"] = float((correct[way] != plain).float().mean()) if differs else None
         rows.append(row)
         cells = [
-            _cell(row["images_per_second"], 8, "{:.1f}"),
-            _cell(row["ratio_to_bare"], 6, "{:.2f}"),
-            _cell(row["ratio_to_torchattacks"], 10, "{:.2f}"),
-            _cell(row["ratio_to_foolbox"], 8, "{:.2f}"),
-            _cell(row["robust_accuracy"], 6, "{:.1%}"),
-            _cell(row["verdicts_differ"], 6, "{:.2%}"),
+            cell(row["images_per_second"], 8, "{:.1f}"),
+            cell(row["ratio_to_bare"], 6, "{:.2f}"),
+            cell(row["ratio_to_torchattacks"], 10, "{:.2f}"),
+            cell(row["ratio_to_foolbox"], 8, "{:.2f}"),
+            cell(row["robust_accuracy"], 6, "{:.1%}"),
+            cell(row["verdicts_differ"], 6, "{:.2%}"),
             "|",
-            _cell(row["early_exit_images_per_second"], 8, "{:.1f}"),
-            _cell(row["early_exit_ratio_to_torchattacks"], 10, "{:.2f}"),
-            _cell(row["early_exit_robust_accuracy"], 6, "{:.1%}"),
-            _cell(row["early_exit_verdicts_differ"], 6, "{:.2%}"),
+            cell(row["early_exit_images_per_second"], 8, "{:.1f}"),
+            cell(row["early_exit_ratio_to_torchattacks"], 10, "{:.2f}"),
+            cell(row["early_exit_robust_accuracy"], 6, "{:.1%}"),
+            cell(row["early_exit_verdicts_differ"], 6, "{:.2%}"),
         ]
         print(f"{library:<13} {mode:<14} | " + " ".join(cells), flush=True)
     return rows
-
-
-def _cell(value: Any, width: int, form: str) -> str:
-    return f"{'-' if value is None else form.format(value):>{width}}"
 
 
 def peak_memory(mode: str, width: int, batch: int) -> float:
@@ -278,9 +263,7 @@ def main() -> None:
         rows = compare(case, model, images, labels, runs, arguments.rounds)
     if arguments.checkpoint is None:
         rows += compare_memory(arguments.width, arguments.batch)
-    if arguments.json:
-        content = {"hardware": describe_hardware(), "versions": describe_versions(), "rows": rows}
-        arguments.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_rows(arguments.json, rows)
 
 
 if __name__ == "__main__":

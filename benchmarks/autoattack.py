@@ -8,7 +8,6 @@ samples. Norm and eps are those that the checkpoint was trained for.
 """
 
 import argparse
-import json
 import logging
 import re
 import time
@@ -18,13 +17,14 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import torch
+from measure import write_rows
 from torch import Tensor, nn
 
 from robustaug.attacks import ThreatModel
 from robustaug.attacks.autoattack import AutoAttack
 from robustaug.data import load_data
 from robustaug.experiment.subject import threat_of
-from robustaug.hardware import default_device, describe_hardware, describe_versions
+from robustaug.hardware import default_device
 from robustaug.models import load_checkpoint
 
 REFERENCE_NORMS = {"linf": "Linf", "l2": "L2", "l1": "L1"}
@@ -169,9 +169,7 @@ def main() -> None:
     head = f"{'library':<13} {'mode':<14} {'seconds':>8} {'ratio':>6} {'passes':>9} {'robust':>7}"
     print(f"{head}  broken by it or pyautoattack alone")
     rows = [{"case": case, **summary(way, runs)} for way in runs]
-    if arguments.json:
-        content = {"hardware": describe_hardware(), "versions": describe_versions(), "rows": rows}
-        arguments.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_rows(arguments.json, rows)
 
 
 if __name__ == "__main__":

@@ -13,8 +13,6 @@ the plain loop takes a tenth of its steps, each as costly as the next. AdaIN mak
 """
 
 import argparse
-import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +21,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from measure import timed, write_rows
 from torch import Tensor
 
 from robustaug.data import read_image
 from robustaug.data.images import SUFFIXES, to_uint8
 from robustaug.errors import RobustAugError
-from robustaug.hardware import default_device, describe_hardware, describe_versions
+from robustaug.hardware import default_device
 from robustaug.style import Gatys, Painting, StyleBank, StyleSettings, VGGEncoder, load_encoder, settings_for
 from robustaug.style.gatys import measure
 from robustaug.style.method import resize_to, scaled
@@ -132,16 +131,6 @@ def lite(content: Tensor, paintings: list[Painting]) -> Way | None:
     return run
 
 
-def seconds_of(way: Way) -> tuple[float, Tensor]:
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    began = time.perf_counter()
-    images = way()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - began, images
-
-
 def fewest_steps(losses_after: Callable[[int], float], goal: float, most: int) -> int | None:
     """The fewest steps that bring a loss to the goal, by bisection; None where even the most do not."""
     if losses_after(most) > goal:
@@ -193,7 +182,7 @@ def compare(size: int, content: Tensor, paintings: list[Painting], steps: int, r
     taken: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, (way, count, share) in ways.items():
-            seconds, images = seconds_of(way)
+            seconds, images = timed(way)
             taken[name].append(seconds / count / share)
             if name not in measured:
                 measured[name] = losses(images[: len(content)])
@@ -234,9 +223,7 @@ def main() -> None:
         content = contents(arguments.content, size, IMAGES.get(size, 4))
         chosen = [paintings[(3 * i + 1) % len(paintings)] for i in range(len(content))]
         rows += compare(size, content, chosen, arguments.steps, arguments.rounds)
-    if arguments.json:
-        found = {"hardware": describe_hardware(), "versions": describe_versions(), "rows": rows}
-        arguments.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    write_rows(arguments.json, rows)
 
 
 if __name__ == "__main__":

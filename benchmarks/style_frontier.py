@@ -14,7 +14,6 @@ strengths; the ratio is AdaIN's over Gatys's.
 
 import argparse
 import itertools
-import json
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +23,7 @@ from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from measure import write_rows
 from torch import Tensor
 
 from robustaug.data import ImageSet, load_data
@@ -33,7 +33,7 @@ from robustaug.evaluation.report.chart_style import chart_style
 from robustaug.evaluation.statistics import Accuracy, accuracy_interval
 from robustaug.experiment.preserve_job import train_classifier
 from robustaug.files import writing
-from robustaug.hardware import default_device, describe_hardware, describe_versions
+from robustaug.hardware import default_device
 from robustaug.models import Checkpoint
 from robustaug.style import Gatys, Painting, StyleBank, StyleTransfer, load_encoder
 from robustaug.style.adain import AdaIN
@@ -195,9 +195,7 @@ def main() -> None:
             rows.append(row | {"ratio": adain / gatys, "gatys_distance": gatys, "adain_distance": adain})
     if arguments.figure:
         draw(curves, arguments.figure)
-    if arguments.json:
-        content = {"hardware": describe_hardware(), "versions": describe_versions(), "rows": rows}
-        arguments.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_rows(arguments.json, rows)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ from statistics import median
 from typing import Any
 
 import torch
+from measure import write_rows
 from torch import Tensor
 from torch.nn import functional as F
 
 from robustaug.data.images import write_png
-from robustaug.hardware import default_device, describe_hardware, describe_versions
+from robustaug.hardware import default_device
 from robustaug.style import (
     AdaIN,
     Gatys,
@@ -224,9 +225,7 @@ def main() -> None:
         if arguments.only in (None, "kills"):
             of_gatys = ["--size", str(SIDE), "--set", "steps=2"] if arguments.method == "gatys" else []
             rows.append(kill([*options, *of_gatys], count, arguments.kills, work))
-    if arguments.json:
-        content = {"hardware": describe_hardware(), "versions": describe_versions(), "rows": rows}
-        arguments.json.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_rows(arguments.json, rows)
 
 
 if __name__ == "__main__":
