@@ -10,19 +10,21 @@ from torch import Tensor, nn
 
 from robustaug import randomness
 from robustaug.attacks import Attack, ThreatModel
-from robustaug.attacks.oracle import undisturbed
 from robustaug.data.composite import CompositeDataset
 from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
 from robustaug.files import append_jsonl, read_jsonl, sha256, write_jsonl
 from robustaug.hardware import resolve_precision
 from robustaug.progress import Advance
-from robustaug.training.augment import augmented
+from robustaug.training.augment import prepared
 from robustaug.training.average import counting_anew
+from robustaug.training.checks import check_run
+from robustaug.training.counters import Counters, summary
 from robustaug.training.objectives import AuxiliaryNorms, Learner, Task
 from robustaug.training.optimizer import build_optimizer
 from robustaug.training.settings import TrainingSettings
 from robustaug.training.state import Progress, has_state, load_state, save_state
+from robustaug.training.validation import accuracy, right_answers
 from robustaug.training.watch import MOST_RETURNS, Watch
 
 
@@ -76,14 +78,9 @@ def train(
         progress: Told of each step.
 
     Raises:
-        RobustAugError: an adversarial share without an attack, an objective without such a share, a state of another
-            run, damaged states, a loss that is not finite.
+        RobustAugError: what ``check_run`` refuses, a state of another run, damaged states, a loss that is not finite.
     """
-    settings.check_share(data.mix.adversarial)
-    if data.mix.adversarial > 0 and attack is None:
-        raise RobustAugError(
-            f"the mix has an adversarial share of {data.mix.adversarial:g} but there is no attack; give one"
-        )
+    check_run(model, data, validation, attack, settings)
     return _Run(model, data, validation, attack, settings, folder, seed).until_done(progress or _silent)
 
 
@@ -120,12 +117,11 @@ class _Run:
         self.identity = sha256(repr(identity).encode())
         self.done, self.watch = Progress(), Watch()
         self.best: dict[str, Tensor] = {}
-        self.loss_sum = torch.zeros((), device=self.device)
-        self.right = torch.zeros((), device=self.device)
-        self.counted = 0
+        self.counters = Counters(self.device, 0)
 
     def until_done(self, progress: Advance) -> TrainingResult:
         self._resume()
+        self.counters = Counters(self.device, self.done.step)
         progress(self.done.step)
         devices = [self.device] if self.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
@@ -137,6 +133,7 @@ class _Run:
                     self.done.seconds = time.monotonic() - began
                     reached = self.done.step
                     note = self._look()
+                    self.counters = Counters(self.device, self.done.step)
                     progress(self.done.step - reached, note)
                 progress()
         self.model.load_state_dict(self.best)
@@ -156,9 +153,7 @@ class _Run:
         self.optimizer.step()
         for average in self.averages:
             average.follow(self.learner.carried, self.model, step)
-        self.loss_sum += terms.loss.detach()  # read at the next look: no host synchronisation in a step
-        self.right += (terms.logits.argmax(1) == task.labels).sum()
-        self.counted += 1
+        self.counters.add(terms, task)
 
     def _begun(self, step: int) -> tuple[Task, Tensor]:
         """A step's batch and its adversarial images; the model is in training mode."""
@@ -169,11 +164,7 @@ class _Run:
 
     def _task(self, step: int) -> Task:
         batch = self.data.batch(step // self.objective.replays, self.settings.batch_size)
-        images, labels = self.data.restyle(batch, batch.images.to(self.device)), batch.labels.to(self.device)
-        told = self.settings
-        if told.augmentation or told.flip or told.shift:
-            seeds = randomness.sample_seeds(self.seed, batch.keys, "augment")
-            images = augmented(images, seeds, told.augmentation, flip=told.flip, shift=told.shift, padding=told.padding)
+        images, labels = prepared(self.data, batch, self.settings, self.seed, self.device), batch.labels.to(self.device)
         rows = batch.adversarial.nonzero().squeeze(1)
         keys = [batch.keys[row] for row in rows.tolist()]
         seeds = randomness.sample_seeds(self.seed, keys, "training attack", self.watch.returns)
@@ -184,21 +175,13 @@ class _Run:
 
     def _look(self) -> str:
         """Validate, remember the best weights, save the state; returns a note for the progress bar."""
-        loss = float(self.loss_sum) / self.counted
         step = self.done.step
-        # The last step's loss may be fine and its update not: a state must never hold weights that are not finite.
-        weights = [value for value in self.model.state_dict().values() if value.is_floating_point()]
-        if not all(bool(value.isfinite().all()) for value in [self.loss_sum, *weights]):
-            raise RobustAugError(
-                f"the loss or the weights became NaN or infinite between steps {step - self.counted + 1} and {step}; "
-                f"the state before is kept in {self.state_path.parent}: try a lower learning_rate or a longer warmup"
-            )
-        row: dict[str, Any] = {
-            "step": step,
-            "loss": loss,
-            "train_accuracy": float(self.right) / (self.counted * self.settings.batch_size),
-            "learning_rate": self.settings.learning_rate_at(step - 1),
-        }
+        self._check_finite()
+        row: dict[str, Any] = {"step": step, **self.counters.read()}
+        if "training_clean" not in row:
+            task = self._task(step - 1)
+            row["training_clean_batch"] = right_answers(self.model, task.images, task.labels) / len(task.labels)
+        row["learning_rate"] = self.settings.learning_rate_at(step - 1)
         self._validate(row, "")
         for average in self.averages:
             if average.share_at(step - 1) > 0:
@@ -209,9 +192,6 @@ class _Run:
         collapsed = self._collapsed(row)
         row["seconds"] = round(self.done.seconds, 3)
         append_jsonl(self.history_path, row)
-        self.loss_sum.zero_()
-        self.right.zero_()
-        self.counted = 0
         if collapsed and self.settings.on_collapse == "return" and self.watch.returns < MOST_RETURNS:
             returns = self.watch.returns + 1
             self._load(returns)
@@ -219,9 +199,23 @@ class _Run:
         self.learner.carried["watch"] = self.watch.to_tensor()
         kept = self.best | self.learner.state()
         save_state(self.state_path, self.identity, self.done, self.model, kept, self.optimizer)
-        name = self._score_name()
-        note = f"loss {loss:.3f}  {name.replace('_', ' ')} {row[name]:.1%}"
-        return note + "  catastrophic overfitting" if collapsed else note
+        return summary(row, self._score_name())
+
+    def _check_finite(self) -> None:
+        """Stop before weights that are not finite are saved; the last loss may be fine and its update not."""
+        step, what = self.counters.first_bad(), "loss"
+        if step is None:
+            weights = [value for value in self.model.state_dict().values() if value.is_floating_point()]
+            if all(bool(value.isfinite().all()) for value in weights):
+                return
+            step, what = self.done.step, "weights"
+        folder = self.state_path.parent
+        kept = f"the last good state is kept in {folder}" if has_state(self.state_path) else "no state was saved yet"
+        precision = "" if self.dtype == torch.float32 else ", precision float32"
+        raise RobustAugError(
+            f"the {what} became NaN or infinite at step {step}; {kept}; in a new folder, try a lower learning_rate, "
+            f"a longer warmup, gradient_clip{precision}"
+        )
 
     def _collapsed(self, row: dict[str, Any]) -> bool:
         """Attack the last batch of a single-step objective with the training attack at full eps."""
@@ -261,18 +255,7 @@ class _Run:
                     self.objective.terms(self.learner, task, adversarial)
 
     def _accuracy(self, samples: ImageSet, attack: Attack | None) -> float:
-        """Accuracy in float32 and eval mode, under an attack or without one."""
-        right = 0
-        for start in range(0, len(samples), _VALIDATION_BATCH):
-            part = samples.select(range(start, min(start + _VALIDATION_BATCH, len(samples))))
-            images, labels = part.float_images(self.device), part.labels.to(self.device)
-            if attack is not None:
-                seeds = randomness.sample_seeds(self.seed, part.keys, "validation attack").to(self.device)
-                right += int((~attack(self.model, images, labels, seeds=seeds).success).sum())
-            else:
-                with undisturbed(self.model), torch.no_grad():
-                    right += int((self.model(images).argmax(1) == labels).sum())
-        return right / len(samples)
+        return accuracy(self.model, samples, attack, self.seed)
 
     def _score_name(self) -> str:
         return "validation_clean" if self.attack is None else "validation_robust"
@@ -293,7 +276,6 @@ class _Run:
         self.objective = self.settings.build_objective().raised(self.watch.returns)
 
 
-_VALIDATION_BATCH = 250
 _RECOUNTED = 10  # batches
 
 

@@ -56,12 +56,15 @@ def quiet() -> Console:
     return Console(quiet=True)
 
 
+TIMES = ("seconds", "images_per_second", "created")
+
+
 def numbers(folder: Path) -> dict[str, Any]:
     """A run's report without its times."""
 
     def timeless(value: Any) -> Any:
         if isinstance(value, dict):
-            return {key: timeless(entry) for key, entry in value.items() if key not in ("seconds", "created")}
+            return {key: timeless(entry) for key, entry in value.items() if key not in TIMES}
         return [timeless(entry) for entry in value] if isinstance(value, list) else value
 
     report: dict[str, Any] = timeless(read_json(folder / "report.json"))

@@ -203,12 +203,42 @@ def test_history(tmp_path: Path) -> None:
     assert [row["learning_rate"] for row in rows] == pytest.approx(
         [settings(steps=7).learning_rate_at(step) for step in (2, 5, 6)]
     )
-    names = {"step", "loss", "train_accuracy", "learning_rate", "validation_clean", "validation_robust"}
-    assert all(set(row) == names for row in rows)
+    always = {"step", "loss", "train_accuracy", "learning_rate", "validation_clean"}
+    robust = {"training_robust_running", "validation_robust"}
+    assert all(set(row) == always | robust | {"training_clean"} for row in rows)
     times = [row["seconds"] for row in read_jsonl(tmp_path / "history.jsonl")]
     assert times == sorted(times)
+    assert all(row["images_per_second"] > 0 for row in read_jsonl(tmp_path / "history.jsonl"))
     run(tmp_path / "clean", network(), Mix(), attack=None)
-    assert all(set(row) == names - {"validation_robust"} for row in history(tmp_path / "clean"))
+    assert all(set(row) == always | {"training_clean"} for row in history(tmp_path / "clean"))
+    run(tmp_path / "adversarial", network(), Mix(0, 0, 1))
+    assert all(set(row) == always | robust | {"training_clean_batch"} for row in history(tmp_path / "adversarial"))
+
+
+def test_training_accuracies(tmp_path: Path) -> None:
+    """A model that cannot learn answers "bright" to all; the attack's images are dark for the "bright" ones only."""
+
+    def make(images: Tensor, labels: Tensor) -> Tensor:
+        return torch.where(labels.view(-1, 1, 1, 1) == 1, 0.0, images)
+
+    model = Recorder()
+    with torch.no_grad():
+        model.linear.weight.zero_()
+        model.linear.bias.copy_(torch.tensor([0.0, 0.5]))
+        model.linear.weight[0] = -1.0  # a black image (only those) is answered "dark": 0 against 0.5 - 0.6
+        model.linear.bias[0] = 0.6
+    mix = Mix(0.5, 0, 0.5)
+    run(tmp_path / "half", model, mix, learning_rate=1e-12, attack=Planted(THREAT, make=make))
+    for number, row in enumerate(history(tmp_path / "half")):
+        labels = torch.stack([composite(mix).batch(step, 8).labels for step in (2 * number, 2 * number + 1)])
+        assert row["training_clean"] == float(labels[:, :4].float().mean())
+        assert row["training_robust_running"] == 0  # a dark one is answered "bright", a bright one "dark"
+        assert row["train_accuracy"] == row["training_clean"] / 2
+    run(tmp_path / "all", model, Mix(0, 0, 1), learning_rate=1e-12, attack=Planted(THREAT, make=make))
+    for row in history(tmp_path / "all"):  # of the last batch alone, before the attack
+        labels = composite(Mix(0, 0, 1)).batch(row["step"] - 1, 8).labels
+        assert row["training_clean_batch"] == float(labels.float().mean())
+        assert row["training_robust_running"] == row["train_accuracy"] == 0
 
 
 def test_the_global_random_state_is_untouched(tmp_path: Path) -> None:
@@ -257,7 +287,12 @@ def test_progress_is_told_every_step(tmp_path: Path) -> None:
     assert sum(count for count, _ in told) == 4
     notes = [note for _, note in told if note]
     assert len(notes) == 2
-    assert "validation clean" in notes[0]
+    rows = read_jsonl(tmp_path / "history.jsonl")
+    assert notes == [
+        f"loss {row['loss']:.3f}  training {row['training_clean']:.1%}  validation clean {row['validation_clean']:.1%}"
+        f"  {row['images_per_second']:.0f} images/s"
+        for row in rows
+    ]
 
 
 def test_an_adversarial_share_needs_an_attack(tmp_path: Path) -> None:

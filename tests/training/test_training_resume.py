@@ -198,8 +198,16 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
             logits: torch.Tensor = self.inner(images)
             return logits
 
-    with pytest.raises(RobustAugError, match=r"became NaN or infinite between steps 5 and 6; the state before is kept"):
+    with pytest.raises(RobustAugError, match="the loss became NaN or infinite at step 2; no state was saved yet; in a"):
+        run(tmp_path / "at once", Sick(2), Mix(), attack=None, validate_every=4)
+    with pytest.raises(RobustAugError) as caught:
         run(tmp_path, Sick(5), Mix(), attack=None)
+    assert str(caught.value) == (
+        f"the loss became NaN or infinite at step 5; the last good state is kept in {tmp_path}; "
+        "in a new folder, try a lower learning_rate, a longer warmup, gradient_clip"
+    )
+    with pytest.raises(RobustAugError, match="gradient_clip, precision float32"):
+        run(tmp_path / "coarse", Sick(5), Mix(), attack=None, precision="bfloat16")
     saved = safetensors.torch.load_file(tmp_path / "state.safetensors")
     assert all(value.isfinite().all() for value in saved.values())
     assert [row["step"] for row in history(tmp_path)] == [2, 4]
@@ -220,7 +228,7 @@ def test_weights_that_the_last_step_broke_are_not_saved(tmp_path: Path, monkeypa
                 next(self.model.parameters()).view(-1)[0] = torch.inf
 
     monkeypatch.setattr(_Run, "_step", breaking)
-    with pytest.raises(RobustAugError, match="between steps 5 and 6"):
+    with pytest.raises(RobustAugError, match="the weights became NaN or infinite at step 6; the last good state is"):
         run(tmp_path, network(), Mix(), attack=None)
     saved = safetensors.torch.load_file(tmp_path / "state.safetensors")
     assert all(value.isfinite().all() for value in saved.values())

@@ -26,7 +26,10 @@ def test_eps_warmup() -> None:
         ({"learning_rate": math.nan}, "training.learning_rate is nan"),
         ({"learning_rate": math.inf}, "training.learning_rate is inf"),
         ({"warmup": 1.5}, "training.warmup is 1.5; it is a share of the steps, 0 to 1"),
-        ({"eps_warmup": 1.25}, "training.eps_warmup is 1.25; it is a share of the steps, 0 to 1"),  # longer than the run
+        (
+            {"eps_warmup": 1.25},
+            "training.eps_warmup is 1.25; it is a share of the steps, 0 to 1",
+        ),  # longer than the run
         ({"swa": 1.0}, "training.swa is 1.0; it is a share, 0 to below 1"),
         ({"ema": 1.0}, "training.ema is 1.0; it is a share, 0 to below 1"),
         ({"eps_warmup": math.nan}, "training.eps_warmup is nan"),

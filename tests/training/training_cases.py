@@ -82,4 +82,5 @@ def run(folder: Path, model: nn.Module, mix: Mix, **changes: Any) -> TrainingRes
 
 def history(folder: Path) -> list[dict[str, Any]]:
     """The rows of the history, without their times."""
-    return [{key: row[key] for key in row if key != "seconds"} for row in read_jsonl(folder / "history.jsonl")]
+    times = ("seconds", "images_per_second")
+    return [{key: row[key] for key in row if key not in times} for row in read_jsonl(folder / "history.jsonl")]

@@ -1,0 +1,57 @@
+"""What a training refuses before its first step."""
+
+import torch
+from torch import nn
+
+from robustaug.attacks import Attack
+from robustaug.attacks.oracle import check_logits, undisturbed
+from robustaug.data.composite import CompositeDataset
+from robustaug.data.imageset import ImageSet
+from robustaug.errors import RobustAugError
+from robustaug.training.settings import TrainingSettings
+
+
+def check_run(
+    model: nn.Module, data: CompositeDataset, validation: ImageSet, attack: Attack | None, settings: TrainingSettings
+) -> None:
+    """Refuse what cannot be trained.
+
+    Raises:
+        RobustAugError: an adversarial share without an attack, an objective without such a share, fewer images than a
+            batch has, fewer than two classes, a class without images, no validation images, a model that does not give
+            each class a logit.
+    """
+    settings.check_share(data.mix.adversarial)
+    if data.mix.adversarial > 0 and attack is None:
+        raise RobustAugError(
+            f"the mix has an adversarial share of {data.mix.adversarial:g} but there is no attack; give one"
+        )
+    _check_images(data.originals, validation, settings.batch_size)
+    few = data.originals.select(range(2)).float_images(next(model.parameters()).device)
+    with undisturbed(model), torch.no_grad():
+        logits = model(few)
+    check_logits(logits, len(few))
+    if logits.shape[1] < len(data.originals.class_names):
+        raise RobustAugError(
+            f"the model has {logits.shape[1]} outputs for {len(data.originals.class_names)} classes; "
+            "build it with one for each"
+        )
+
+
+def _check_images(images: ImageSet, validation: ImageSet, batch_size: int) -> None:
+    if len(images) < batch_size:
+        raise RobustAugError(
+            f"there are {len(images)} training images, fewer than the {batch_size} of a batch; "
+            f"set training.batch_size to {len(images)} or less"
+        )
+    if not len(validation):
+        raise RobustAugError("there are no validation images to choose the weights by; give some")
+    counts = torch.bincount(images.labels, minlength=len(images.class_names)).tolist()
+    found = [name for name, count in zip(images.class_names, counts, strict=True) if count]
+    if len(found) < 2:
+        raise RobustAugError(f"all training images are of one class ({found[0]}); a classifier needs at least two")
+    for label, (name, count) in enumerate(zip(images.class_names, counts, strict=True)):
+        if not count:
+            raise RobustAugError(
+                f"class '{name}' (label {label}) has no training image; number the labels without gaps, or add images"
+            )

@@ -1,0 +1,67 @@
+"""Running numbers of a training: added up on the device, read only at a look, so that no step waits for the device."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from robustaug.training.objectives import Task, Terms
+
+
+class Counters:
+    """Loss and right answers since the last look.
+
+    Args:
+        device: The model's.
+        step: Steps done before the first that is counted.
+    """
+
+    def __init__(self, device: torch.device, step: int) -> None:
+        self._began, self._first, self._steps = time.monotonic(), step, 0
+        self._loss = torch.zeros((), device=device)
+        self._finite = torch.zeros((), device=device)  # steps before the first whose loss is not finite
+        self._right = torch.zeros(2, device=device)  # of other rows, of adversarial rows
+        self._rows = [0, 0]
+
+    def add(self, terms: Terms, task: Task) -> None:
+        """Count a step."""
+        self._loss += terms.loss.detach()
+        self._finite += self._loss.isfinite()  # a sum stays NaN or infinite
+        right = terms.logits.argmax(1) == task.labels
+        adversarial = right[task.rows].sum()
+        self._right += torch.stack([right.sum() - adversarial, adversarial])
+        self._rows = [self._rows[0] + len(right) - len(task.rows), self._rows[1] + len(task.rows)]
+        self._steps += 1
+
+    def first_bad(self) -> int | None:
+        """The first step, counted from 1, whose loss was not finite; waits for the device."""
+        finite = int(self._finite)
+        return None if finite == self._steps else self._first + finite + 1
+
+    def read(self) -> dict[str, float]:
+        """Means since the last look, for a row of the history; waits for the device.
+
+        - ``loss``; ``train_accuracy`` over all rows, each as the model was trained on it.
+        - ``training_clean`` over the rows that are not adversarial, ``training_robust_running`` over those that are;
+          left out where there are none.
+        - ``images_per_second``, the time for looks not counted.
+        """
+        clean, robust = self._right.tolist()
+        row = {"loss": float(self._loss) / self._steps, "train_accuracy": (clean + robust) / sum(self._rows)}
+        if self._rows[0]:
+            row["training_clean"] = clean / self._rows[0]
+        if self._rows[1]:
+            row["training_robust_running"] = robust / self._rows[1]
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        return row | {"images_per_second": round(sum(self._rows) / seconds, 1)}
+
+
+def summary(row: Mapping[str, Any], score: str) -> str:
+    """A row of the history in a line, for the progress bar; ``score`` names what chooses the weights."""
+    training = f"training {row.get('training_clean', row.get('training_clean_batch')):.1%}"
+    if "training_robust_running" in row:
+        training += f" robust {row['training_robust_running']:.1%}"
+    validation = f"{score.replace('_', ' ')} {row[score]:.1%}"
+    line = f"loss {row['loss']:.3f}  {training}  {validation}  {row['images_per_second']:.0f} images/s"
+    return line + "  catastrophic overfitting" if "collapsed" in row else line

@@ -1,0 +1,31 @@
+"""Accuracy of the weights as they stand, for the choice of a checkpoint."""
+
+import torch
+from torch import Tensor, nn
+
+from robustaug import randomness
+from robustaug.attacks import Attack
+from robustaug.attacks.oracle import undisturbed
+from robustaug.data.imageset import ImageSet
+
+_BATCH = 250
+
+
+def accuracy(model: nn.Module, samples: ImageSet, attack: Attack | None, seed: int) -> float:
+    """The share of right answers in float32 and eval mode, under an attack or without one; the model is as before."""
+    device, right = next(model.parameters()).device, 0
+    for start in range(0, len(samples), _BATCH):
+        part = samples.select(range(start, min(start + _BATCH, len(samples))))
+        images, labels = part.float_images(device), part.labels.to(device)
+        if attack is not None:
+            seeds = randomness.sample_seeds(seed, part.keys, "validation attack").to(device)
+            right += int((~attack(model, images, labels, seeds=seeds).success).sum())
+        else:
+            right += right_answers(model, images, labels)
+    return right / len(samples)
+
+
+def right_answers(model: nn.Module, images: Tensor, labels: Tensor) -> int:
+    """How many labels the model gives, in float32 and eval mode; it is as before."""
+    with undisturbed(model), torch.no_grad():
+        return int((model(images).argmax(1) == labels).sum())
