@@ -1,36 +1,45 @@
-"""The classical augmentation of a batch, each image's from its own seed."""
-
-from typing import Literal
+"""What a step trains on before any attack: the batch with its styles and its classical augmentation."""
 
 import torch
 from torch import Tensor
 
 from robustaug import randomness
-from robustaug.data.augmentation import AugmentationName, augment
+from robustaug.data.augmentation import augment
+from robustaug.data.composite import Batch, CompositeDataset
 from robustaug.data.images import to_uint8
+from robustaug.training.settings import Padding, TrainingSettings
 
-Padding = Literal["edge", "zeros"]
 
-
-def augmented(
-    images: Tensor, seeds: Tensor, name: AugmentationName | None, *, flip: bool, shift: int, padding: Padding
+def prepared(
+    data: CompositeDataset, batch: Batch, settings: TrainingSettings, seed: int, device: torch.device
 ) -> Tensor:
-    """The named augmentation, then mirror and shift.
+    """The images of a batch, restyled where they still have to be, augmented by name, mirrored and shifted.
 
-    Deviation: AugMix's authors crop and mirror first; the order here is that of RandAugment's line of code, and lets
-    the rest run on the images' device.
+    Every row is augmented, an adversarial one before its attack (as Madry et al. 2018 and all after them do), a
+    stylised one after its style. The named augmentation works on bytes on the CPU, where the images lie until then, so
+    that it goes on beside a GPU that is still busy with the step before.
+
+    Deviation: AugMix's authors mirror and shift first; the order here, for all names, is RandAugment's.
 
     Args:
-        images: Float32 in [0, 1], shape (N, 3, H, W).
-        seeds: One int64 seed per image.
-        name: See ``data.augmentation``; the images are rounded to 8 bits for it. None is none.
-        flip: See ``flip_and_shift``, also for the others.
-        shift: Pixels.
-        padding: What a shift brings in.
+        data: Whose batch it is.
+        batch: N images.
+        settings: ``augmentation``, ``flip``, ``shift`` and ``padding``.
+        seed: Each image's randomness follows from this and its key.
+        device: Where the result lies.
+
+    Returns:
+        Float32 in [0, 1], shape (N, C, H, W).
     """
-    if name is not None:
-        images = augment(to_uint8(images), randomness.fold(seeds, 0), name) / 255
-    return flip_and_shift(images, seeds, flip=flip, shift=shift, padding=padding)
+    images = batch.images
+    if batch.unstyled.any():
+        images = data.restyle(batch, images.to(device))
+    if not (settings.augmentation or settings.flip or settings.shift):
+        return images.to(device)
+    seeds = randomness.sample_seeds(seed, batch.keys, "augment")
+    if settings.augmentation is not None:
+        images = augment(to_uint8(images), randomness.fold(seeds, 0), settings.augmentation).to(device) / 255
+    return flip_and_shift(images.to(device), seeds, flip=settings.flip, shift=settings.shift, padding=settings.padding)
 
 
 def flip_and_shift(images: Tensor, seeds: Tensor, *, flip: bool, shift: int, padding: Padding = "edge") -> Tensor:

@@ -7,13 +7,13 @@ from typing import Any, Literal, Self, get_args
 from robustaug.data.augmentation import AugmentationName
 from robustaug.errors import RobustAugError
 from robustaug.hardware import Precision
-from robustaug.training.augment import Padding
 from robustaug.training.average import EMA, SWA, Average
 from robustaug.training.objectives import OBJECTIVES, AttackMode, Objective, ObjectiveName, WeightPerturbation
 from robustaug.training.schedule import PAPERS_DROPS, Schedule, check_drops, rate_at
 from robustaug.training.watch import OnCollapse
 
 Optimizer = Literal["adam", "sgd"]
+Padding = Literal["edge", "zeros"]
 _NOISY = ("rs_fgsm", "n_fgsm")
 _CHOICES = {
     "schedule": Schedule,

@@ -6,9 +6,13 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torchvision.transforms import v2
+from training_cases import composite
 
-from robustaug.randomness import fold, uniform
-from robustaug.training.augment import Padding, augmented, flip_and_shift
+from robustaug.data import Mix
+from robustaug.randomness import fold, sample_seeds, uniform
+from robustaug.training import TrainingSettings
+from robustaug.training.augment import flip_and_shift, prepared
+from robustaug.training.settings import Padding
 
 IMAGE = torch.arange(1.0, 13.0).view(1, 1, 3, 4)  # 3 rows of 1 to 12
 
@@ -90,15 +94,17 @@ def test_a_shift_is_a_random_crop_of_the_padded_image(seed: int, shift: int, fli
 
 
 def test_the_named_augmentation_comes_first_on_bytes_from_a_seed_of_its_own() -> None:
-    pixels = torch.randint(0, 256, (5, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    seeds = torch.arange(5)
-    result = augmented(pixels / 255, seeds, "trivialaugment", flip=True, shift=1, padding="zeros")
+    data = composite(Mix(0.5, 0.5, 0))
+    batch, cpu = data.batch(1, 6), torch.device("cpu")
+    settings = TrainingSettings(augmentation="trivialaugment", flip=True, shift=1, padding="zeros")
+    seeds = sample_seeds(7, batch.keys, "augment")
+    named = []
     with torch.random.fork_rng(devices=[]):
-        named = []
-        for image, seed in zip(pixels, fold(seeds, 0).tolist(), strict=True):
+        for image, seed in zip(batch.images, fold(seeds, 0).tolist(), strict=True):
             torch.manual_seed(seed)
-            named.append(v2.TrivialAugmentWide()(image))
+            named.append(v2.TrivialAugmentWide()((image * 255).round().to(torch.uint8)))
     expected = flip_and_shift(torch.stack(named) / 255, seeds, flip=True, shift=1, padding="zeros")
-    assert torch.equal(result, expected)
-    plain = augmented(pixels / 255, seeds, None, flip=True, shift=1, padding="edge")
-    assert torch.equal(plain, flip_and_shift(pixels / 255, seeds, flip=True, shift=1))
+    assert torch.equal(prepared(data, batch, settings, 7, cpu), expected)
+    mirrored = prepared(data, batch, TrainingSettings(flip=True, shift=1), 7, cpu)
+    assert torch.equal(mirrored, flip_and_shift(batch.images, seeds, flip=True, shift=1))
+    assert prepared(data, batch, TrainingSettings(), 7, cpu) is batch.images
