@@ -18,6 +18,7 @@ from robustaug.cli.report import report
 from robustaug.cli.run import run
 from robustaug.cli.style_train import style_train
 from robustaug.cli.stylize import stylize
+from robustaug.cli.train import train
 from robustaug.errors import RobustAugError, RobustAugWarning
 
 app = typer.Typer(
@@ -25,7 +26,7 @@ app = typer.Typer(
     help="Harden image classifiers with adversarial and style-transfer variants, and prove it.",
     add_completion=False,
 )
-for command in (demo, run, stylize, preserve, style_train, attack, evaluate, report, doctor):
+for command in (demo, run, train, stylize, preserve, style_train, attack, evaluate, report, doctor):
     app.command()(command)
 
 _INTERRUPTED = 130

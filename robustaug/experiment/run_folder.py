@@ -14,6 +14,7 @@ from rich.console import Console
 from robustaug.errors import RobustAugError
 from robustaug.experiment.config import ExperimentConfig
 from robustaug.files import output_folder, read_json, write_json, write_text
+from robustaug.training.distributed import present
 
 
 @dataclass(frozen=True)
@@ -23,10 +24,12 @@ class RunFolder:
     Attributes:
         path: The folder.
         console: Where progress lines are printed, beside ``log.txt``.
+        writes: False in the processes beside the main one, which read and compute only.
     """
 
     path: Path
     console: Console
+    writes: bool = True
 
     @property
     def config(self) -> Path:
@@ -53,6 +56,8 @@ class RunFolder:
 
     def say(self, text: str) -> None:
         """Print a line and add it to the log."""
+        if not self.writes:
+            return
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)
         try:
             with (self.path / "log.txt").open("a", encoding="utf-8") as log:
@@ -66,13 +71,20 @@ class RunFolder:
         """Make the folder this run's, once its configuration and its images have proved usable.
 
         Raises:
-            RobustAugError: the images have changed since the run began: what was trained on other ones is not resumed.
+            RobustAugError: the images have changed since the run began: what was trained on other ones is not resumed;
+                or the main process made this folder somewhere else.
         """
         path, images = self.path / "data.json", {"fingerprint": fingerprint}
         if path.exists() and read_json(path) != images:
             raise RobustAugError(
                 f"the images have changed since the run in {self.path} began; choose another folder with --out"
             )
+        if not self.writes:
+            if not path.exists():
+                raise RobustAugError(
+                    f"{self.path} is not the main process's; choose a folder that every machine sees with --out"
+                )
+            return
         write_text(self.config, config.to_toml())  # first: it is what says whose folder it is
         write_json(path, images)
 
@@ -83,7 +95,7 @@ class RunFolder:
         try:
             yield
         finally:
-            if self.config.exists():  # before the claim, the folder stays as it is
+            if self.writes and self.config.exists():  # before the claim, the folder stays as it is
                 seconds = self.seconds()
                 seconds[stage] = round(seconds.get(stage, 0.0) + time.monotonic() - began, 3)
                 write_json(self.path / "seconds.json", seconds)
@@ -106,7 +118,7 @@ def open_run(path: Path, config: ExperimentConfig, *, resume: bool, console: Con
     Raises:
         RobustAugError: the folder cannot be written, holds something else, or a run of another configuration.
     """
-    run = RunFolder(path, console)
+    run = RunFolder(path, console, writes=present().is_main)
     if path.exists() and not path.is_dir():
         raise RobustAugError(f"{path} is a file; choose a folder with --out")
     if run.config.exists():

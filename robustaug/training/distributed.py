@@ -1,5 +1,6 @@
 """Several processes that train together: each holds an equal part of every batch, all hold the same weights."""
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -191,6 +192,20 @@ def joined() -> Iterator[Processes]:
     finally:
         state.destroy_process_group()
         PartialState._reset_state()
+
+
+def refuse_several(what: str) -> None:
+    """Stop before processes that a launcher started do the same thing side by side, in one folder.
+
+    Raises:
+        RobustAugError: there are several.
+    """
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count not in ("", "1"):
+        raise RobustAugError(
+            f"{what} runs in one process, but a launcher started {count}; train its arms so with robustaug train, then "
+            "give robustaug run --resume without the launcher"
+        )
 
 
 def _meeting_place() -> torch.device:

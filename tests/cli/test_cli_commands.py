@@ -17,7 +17,7 @@ from robustaug.evaluation.statistics import accuracy_interval
 from robustaug.experiment import load_preset
 from robustaug.files import read_json, read_jsonl
 
-COMMANDS = ["demo", "run", "stylize", "style-train", "preserve", "attack", "evaluate", "report", "doctor"]
+COMMANDS = ["demo", "run", "train", "stylize", "style-train", "preserve", "attack", "evaluate", "report", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

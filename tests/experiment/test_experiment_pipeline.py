@@ -69,7 +69,9 @@ def test_folder(finished: Path) -> None:
             "model.safetensors", "state.safetensors", "state.before.safetensors", "history.jsonl",
             "evaluation.safetensors",
         }  # fmt: skip
-        assert [row["step"] for row in read_jsonl(folder / "history.jsonl")] == [2, 4]
+        history = read_jsonl(folder / "history.jsonl")
+        assert [row["step"] for row in history] == [2, 4]
+        assert read_json(finished / "report.json")["arms"][arm]["training_curve"] == history
     assert list(finished.rglob(".tmp-*")) == []
     assert len(read_json(finished / "samples" / "adversarial.json")["rows"]) == 4 * 3
     assert read_json(finished / "samples" / "stylised.json")["rows"]
@@ -117,8 +119,8 @@ def test_twice_is_equal(finished: Path, squares: Path, tmp_path: Path, quick: Qu
 def test_resume_of_a_finished_run_does_nothing_again(
     copy_of_finished: Path, finished: Path, squares: Path, monkeypatch: pytest.MonkeyPatch, quick: Quick
 ) -> None:
-    for name in ("train", "evaluate_arm"):
-        monkeypatch.setattr(f"robustaug.experiment.pipeline.{name}", lambda *a, **k: pytest.fail("done again"))
+    for name in ("arms.train", "pipeline.evaluate_arm"):
+        monkeypatch.setattr(f"robustaug.experiment.{name}", lambda *a, **k: pytest.fail("done again"))
     monkeypatch.setattr("robustaug.style.gatys.Gatys.run", lambda *a, **k: pytest.fail("stylised again"))
     outcome = run_experiment(tiny(squares), copy_of_finished, resume=True, console=quiet())
     assert outcome.report == copy_of_finished / "report.html"

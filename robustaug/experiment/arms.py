@@ -1,0 +1,200 @@
+"""What ``run`` and ``train`` share: a run's data, its styles for training, and an arm, trained."""
+
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from robustaug.data import CompositeDataset, DataSplits, ImageSet, Skipped, VariantSet, load_data, load_variants
+from robustaug.data.jobs import MANIFEST
+from robustaug.errors import RobustAugError
+from robustaug.evaluation.checks import pixel_hashes
+from robustaug.experiment.config import ExperimentConfig
+from robustaug.experiment.run_folder import RunFolder, open_run
+from robustaug.experiment.variants import make_variants, paintings_of, style_in_loop
+from robustaug.files import read_jsonl, refuse_inside
+from robustaug.hardware import default_device
+from robustaug.models import Checkpoint, ImageClassifier, build_model, load_checkpoint, save_checkpoint
+from robustaug.progress import progress_bar
+from robustaug.style.bank import StyleBank
+from robustaug.style.random_style import RandomStyle
+from robustaug.training import train
+from robustaug.training.distributed import present
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run whose configuration, images and folder have proved usable.
+
+    Attributes:
+        run: Its folder.
+        config: What it does.
+        data: The images.
+        training_bank: Paintings to learn from.
+        held_out_bank: Paintings to measure with.
+        untrained: Where every arm starts: what differs between them is the mix alone.
+    """
+
+    run: RunFolder
+    config: ExperimentConfig
+    data: DataSplits
+    training_bank: StyleBank
+    held_out_bank: StyleBank
+    untrained: ImageClassifier
+
+
+@dataclass(frozen=True)
+class TrainedArm:
+    """A trained arm.
+
+    Attributes:
+        checkpoint: What was kept, with its path.
+        chosen: The score that chose the weights, its value and the step, in words.
+        skipped: Input files that could not be used.
+    """
+
+    checkpoint: Checkpoint
+    chosen: str
+    skipped: tuple[Skipped, ...]
+
+
+def train_arm(config: ExperimentConfig, out: Path, arm: str | None = None, *, console: Console) -> TrainedArm:
+    """Train one arm into a run folder; what is done is not done again, and ``run_experiment`` can go on from there.
+
+    Where several processes have met (``training.distributed``), all call this.
+
+    Args:
+        config: What to do.
+        out: The run folder; see ``open_run``.
+        arm: Which; None is the only one.
+        console: Where progress lines go.
+
+    Raises:
+        RobustAugError: no such arm, or anything else the user can mend; what is done is kept.
+    """
+    name = _arm_of(config, arm)
+    processes = present()
+    with processes.main_first():
+        prepared = prepare(config, out, resume=True, console=console)
+    run = prepared.run
+    with run.timing("style"), processes.main_first():
+        styles = training_styles(prepared, [name])
+    with run.timing("training"):
+        checkpoint = trained(prepared, styles, name)
+    by, step = checkpoint.extra["training"]["chosen_by"], checkpoint.extra["training"]["chosen_step"]
+    rows = [row for row in read_jsonl(run.arm(name) / "history.jsonl") if row["step"] == step and by in row]
+    score = f" {rows[-1][by]:.1%}" if rows else ""  # after a return, a step has two
+    return TrainedArm(checkpoint, f"{by.replace('_', ' ')}{score} at step {step}", prepared.data.skipped)
+
+
+def prepare(config: ExperimentConfig, out: Path, *, resume: bool, console: Console) -> Prepared:
+    """Read the images, build the network, and make the folder this run's.
+
+    Raises:
+        RobustAugError: anything about configuration, images or folder; the folder is then as it was.
+    """
+    refuse_inside(out, Path(config.data.source))
+    run = open_run(out, config, resume=resume, console=console)
+    with run.timing("data"):
+        data = load_data(**config.data.arguments(), seed=config.seed)
+        training_bank, held_out_bank = paintings_of(config.style, config.seed)
+        untrained = _untrained(config, data)
+        config.threat.model().eps_for(data.train.float_images()[:1])  # a wrong radius is said now, not after training
+        run.claim(config, data.fingerprint)
+    run.say(_summary(data))
+    for skipped in data.skipped:
+        run.say(f"Skipped {skipped.path}: {skipped.reason}")
+    return Prepared(run, config, data, training_bank, held_out_bank, untrained)
+
+
+def training_styles(prepared: Prepared, arms: Iterable[str]) -> VariantSet | RandomStyle | None:
+    """Variants of training images, made or found done, or what makes them in the loop; None if these arms want none."""
+    run, config, bank = prepared.run, prepared.config, prepared.training_bank
+    settings, images, folder = config.style, prepared.data.train, run.variants("train")
+    if not any(config.arms[name].mix().styled for name in arms):
+        return None
+    if settings.source == "loop":
+        return style_in_loop(images, bank, settings)
+    if not run.writes:
+        return load_variants(folder, images)
+    if not (folder / MANIFEST).exists():
+        run.say(f"Stylising {settings.variants} training images with {len(bank)} paintings")
+    return make_variants(folder, images, settings.variants, bank, settings, config.seed)
+
+
+def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: str) -> Checkpoint:
+    """The checkpoint of an arm, which is trained if there is none."""
+    run, config, data = prepared.run, prepared.config, prepared.data
+    folder, mix = run.arm(name), config.arms[name].mix()
+    path = folder / "model.safetensors"
+    if path.exists():
+        return load_checkpoint(path)
+    run.say(f"Training arm {name}: {config.training.steps} steps of {config.training.batch_size} images")
+    folder.mkdir(parents=True, exist_ok=True)
+    composite = CompositeDataset(data.train, styles if mix.styled else None, mix, config.seed)
+    threat, processes = config.threat.model(), present()
+    model = copy.deepcopy(prepared.untrained).to(default_device())
+    with progress_bar(f"arm {name}", config.training.steps) as progress:
+        result = train(
+            model,
+            composite,
+            data.validation,
+            attack=config.training.attack(threat),
+            settings=config.training if mix.adversarial > 0 else config.training.standard(),
+            folder=folder,
+            seed=config.seed,
+            progress=progress,
+        )
+    bank = prepared.training_bank
+    extra = {
+        "arm": name,
+        "threat": {"norm": threat.norm, "eps": threat.eps, "bounds": list(threat.bounds)},
+        "data": {
+            "name": data.name,
+            "fingerprint": data.fingerprint,
+            "seed": config.seed,
+            "training_images": pixel_hashes(data.train),  # so that nobody measures on them unawares
+        }
+        | config.data.model_dump(include={"size", "limit", "validation_share", "test_share"}),
+        "training": {"chosen_step": result.chosen_step, "chosen_by": result.chosen_by},  # no time: the same bytes again
+        "paintings": [painting.sha256 for painting in bank.paintings] if mix.styled else [],
+    }
+    with processes.together():
+        if processes.is_main:
+            save_checkpoint(path, model.cpu(), class_names=data.class_names, extra=extra)
+    score = result.chosen_by.replace("_", " ")
+    run.say(f"Trained arm {name} in {result.seconds:.0f} s: {score} {result.score:.1%} at step {result.chosen_step}")
+    if result.collapses:
+        steps = ", ".join(map(str, result.collapses))
+        run.say(f"Arm {name} overfitted catastrophically at step {steps}; try training.on_collapse='return' or n_fgsm")
+    return load_checkpoint(path)
+
+
+def _arm_of(config: ExperimentConfig, name: str | None) -> str:
+    arms = ", ".join(config.arms)
+    if name is None and len(config.arms) > 1:
+        raise RobustAugError(f"the configuration has the arms {arms}; choose one with --arm NAME")
+    if name is not None and name not in config.arms:
+        raise RobustAugError(f"there is no arm {name!r} in the configuration; choose one of {arms}")
+    return name or next(iter(config.arms))
+
+
+def _summary(data: DataSplits) -> str:
+    height, width = data.image_size
+    parts = f"{len(data.train)} training, {len(data.validation)} validation, {len(data.test)} test images"
+    return f"Data {data.name}: {parts}, {len(data.class_names)} classes, {height}x{width} px"
+
+
+def _untrained(config: ExperimentConfig, data: DataSplits) -> ImageClassifier:
+    model, classes = config.model, len(data.class_names)
+    # Published weights bring the normalisation that they were trained with.
+    mean, std = (None, None) if "weights" in model.options else _normalisation(data.train)
+    return build_model(model.name, classes, data.image_size, mean, std, seed=config.seed, **model.options)
+
+
+def _normalisation(images: ImageSet) -> tuple[list[float], list[float]]:
+    """Mean and standard deviation of each channel, over at most about 2,000 training images."""
+    sample = images.images[:: max(1, len(images) // 2000)].double() / 255
+    return sample.mean((0, 2, 3)).tolist(), sample.std((0, 2, 3)).clamp_min(1e-2).tolist()
