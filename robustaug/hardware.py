@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
+from torch import Tensor
 
 from robustaug.errors import RobustAugError
 
@@ -31,6 +32,18 @@ def has_fast_bfloat16(device: torch.device) -> bool:
         is_supported = getattr(torch.cpu, "_is_amx_tile_supported", None)
         return bool(is_supported is not None and is_supported())
     return False
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device; a GPU takes it when its own work allows, without the host waiting for that."""
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes of memory that are free on a GPU; of a CPU, the main memory."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else total_memory()
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:

@@ -49,6 +49,18 @@ def test_autocast() -> None:
     assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
 
 
+def test_a_gpu_is_sent_pinned_memory_and_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: calls.append("pinned") or self)
+    monkeypatch.setattr(torch.Tensor, "to", lambda self, *where, **how: calls.append((where, how)) or self)
+    cpu, gpu = torch.device("cpu"), torch.device("cuda")
+    hardware.to_device(torch.zeros(2), gpu)
+    assert calls == ["pinned", ((gpu,), {"non_blocking": True})]
+    calls.clear()
+    hardware.to_device(torch.zeros(2), cpu)
+    assert calls == [((cpu,), {})]
+
+
 def test_descriptions() -> None:
     found = hardware.describe_hardware()
     assert set(found) == {"processor", "threads", "memory_gib", "accelerator", "fast_bfloat16", "system"}

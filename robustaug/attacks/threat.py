@@ -83,6 +83,8 @@ class ThreatModel:
             raise RobustAugError(
                 f"eps is {max(values):g}, longer than the diagonal of the bounds in {self.norm}, {diagonal:g}"
             )
+        if not isinstance(self.eps, tuple):  # made on the device: a copy would make the host wait for it
+            return torch.full((n, 1, 1, 1), self.eps, dtype=torch.float32, device=images.device)
         return torch.tensor(values, dtype=torch.float32, device=images.device).view(n, 1, 1, 1)
 
     def largest_distance(self, values: int) -> float:

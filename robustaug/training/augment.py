@@ -7,6 +7,7 @@ from robustaug import randomness
 from robustaug.data.augmentation import augment
 from robustaug.data.composite import Batch, CompositeDataset
 from robustaug.data.images import to_uint8
+from robustaug.hardware import to_device
 from robustaug.training.settings import Padding, TrainingSettings
 
 
@@ -15,11 +16,12 @@ def prepared(
 ) -> Tensor:
     """The images of a batch, restyled where they still have to be, augmented by name, mirrored and shifted.
 
-    Every row is augmented, an adversarial one before its attack (as Madry et al. 2018 and all after them do), a
+    Every row is augmented, an adversarial one before its attack (as Madry et al. 2018 and Rebuffi et al. 2021 do), a
     stylised one after its style. The named augmentation works on bytes on the CPU, where the images lie until then, so
-    that it goes on beside a GPU that is still busy with the step before.
+    that it can go on while a GPU is busy with the step before.
 
-    Deviation: AugMix's authors mirror and shift first; the order here, for all names, is RandAugment's.
+    Deviation: AugMix's authors mirror and shift first; the order here, for all names, is that of AutoAugment's code for
+    CIFAR.
 
     Args:
         data: Whose batch it is.
@@ -33,13 +35,14 @@ def prepared(
     """
     images = batch.images
     if batch.unstyled.any():
-        images = data.restyle(batch, images.to(device))
+        images = data.restyle(batch, to_device(images, device))
     if not (settings.augmentation or settings.flip or settings.shift):
-        return images.to(device)
+        return to_device(images, device)
     seeds = randomness.sample_seeds(seed, batch.keys, "augment")
     if settings.augmentation is not None:
-        images = augment(to_uint8(images), randomness.fold(seeds, 0), settings.augmentation).to(device) / 255
-    return flip_and_shift(images.to(device), seeds, flip=settings.flip, shift=settings.shift, padding=settings.padding)
+        images = to_device(augment(to_uint8(images), randomness.fold(seeds, 0), settings.augmentation), device) / 255
+    images = to_device(images, device)
+    return flip_and_shift(images, seeds, flip=settings.flip, shift=settings.shift, padding=settings.padding)
 
 
 def flip_and_shift(images: Tensor, seeds: Tensor, *, flip: bool, shift: int, padding: Padding = "edge") -> Tensor:
@@ -59,8 +62,8 @@ def flip_and_shift(images: Tensor, seeds: Tensor, *, flip: bool, shift: int, pad
     """
     if not flip and shift == 0:
         return images
-    n, _, height, width = images.shape
-    draws = randomness.uniform(seeds.to(images.device), (3,))
+    n, channels, height, width = images.shape
+    draws = randomness.uniform(to_device(seeds, images.device), (3,))
     rows = torch.arange(height, device=images.device).expand(n, -1)
     columns = torch.arange(width, device=images.device).expand(n, -1)
     if flip:
@@ -68,8 +71,8 @@ def flip_and_shift(images: Tensor, seeds: Tensor, *, flip: bool, shift: int, pad
     moves = (draws[:, 1:] * (2 * shift + 1)).long() - shift
     wanted = rows + moves[:, :1], columns + moves[:, 1:]
     rows, columns = wanted[0].clamp(0, height - 1), wanted[1].clamp(0, width - 1)
-    picked = torch.arange(n, device=images.device)[:, None, None]
-    moved = images.permute(0, 2, 3, 1)[picked, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2).contiguous()
+    places = (rows[:, :, None] * width + columns[:, None, :]).view(n, 1, -1)
+    moved = images.flatten(2).gather(2, places.expand(-1, channels, -1)).view_as(images)
     if padding == "edge":
         return moved
     inside = (rows == wanted[0])[:, None, :, None] & (columns == wanted[1])[:, None, None, :]

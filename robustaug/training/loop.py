@@ -14,7 +14,7 @@ from robustaug.data.composite import CompositeDataset
 from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
 from robustaug.files import append_jsonl, read_jsonl, sha256, write_jsonl
-from robustaug.hardware import resolve_precision
+from robustaug.hardware import resolve_precision, to_device
 from robustaug.progress import Advance
 from robustaug.training.augment import prepared
 from robustaug.training.average import counting_anew
@@ -98,6 +98,8 @@ class _Run:
         self.model, self.data, self.validation, self.settings, self.seed = model, data, validation, settings, seed
         self.attack = attack if data.mix.adversarial > 0 else None
         self.device = next(model.parameters()).device
+        if settings.augmentation is None:  # those by name work on the CPU
+            self.data = data.on(self.device)
         self.dtype = resolve_precision(settings.precision, self.device)
         self.objective = settings.build_objective()
         if self.attack is not None:
@@ -164,14 +166,15 @@ class _Run:
 
     def _task(self, step: int) -> Task:
         batch = self.data.batch(step // self.objective.replays, self.settings.batch_size)
-        images, labels = prepared(self.data, batch, self.settings, self.seed, self.device), batch.labels.to(self.device)
+        images = prepared(self.data, batch, self.settings, self.seed, self.device)
         rows = batch.adversarial.nonzero().squeeze(1)
         keys = [batch.keys[row] for row in rows.tolist()]
         seeds = randomness.sample_seeds(self.seed, keys, "training attack", self.watch.returns)
         attack = self.attack
         if attack is not None:
             attack = replace(attack, threat=_scaled(attack.threat, self.settings.eps_share_at(step)))
-        return Task(images, labels, rows.to(self.device), attack, seeds.to(self.device), step)
+        labels, rows, seeds = (to_device(each, self.device) for each in (batch.labels, rows, seeds))
+        return Task(images, labels, rows, attack, seeds, step)
 
     def _look(self) -> str:
         """Validate, remember the best weights, save the state; returns a note for the progress bar."""
