@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from robustaug.training.distributed import ALONE, Processes
 from robustaug.training.objectives import Task, Terms
 
 
@@ -15,9 +16,11 @@ class Counters:
     Args:
         device: The model's.
         step: Steps done before the first that is counted.
+        processes: Those that share each batch: each counts its part, and all must look together.
     """
 
-    def __init__(self, device: torch.device, step: int) -> None:
+    def __init__(self, device: torch.device, step: int, processes: Processes = ALONE) -> None:
+        self._processes = processes
         self._began, self._first, self._steps = time.monotonic(), step, 0
         self._loss = torch.zeros((), device=device)
         self._finite = torch.zeros((), device=device)  # steps before the first whose loss is not finite
@@ -36,7 +39,7 @@ class Counters:
 
     def first_bad(self) -> int | None:
         """The first step, counted from 1, whose loss was not finite; waits for the device."""
-        finite = int(self._finite)
+        finite = int(self._processes.least(self._finite))
         return None if finite == self._steps else self._first + finite + 1
 
     def read(self) -> dict[str, float]:
@@ -47,14 +50,17 @@ class Counters:
           left out where there are none.
         - ``images_per_second``, the time for looks not counted.
         """
-        clean, robust = self._right.tolist()
-        row = {"loss": float(self._loss) / self._steps, "train_accuracy": (clean + robust) / sum(self._rows)}
-        if self._rows[0]:
-            row["training_clean"] = clean / self._rows[0]
-        if self._rows[1]:
-            row["training_robust_running"] = robust / self._rows[1]
+        total = self._processes.total
+        loss = float(total(self._loss)) / (self._steps * self._processes.count)
+        clean, robust = total(self._right).tolist()
+        others, adversarial = total(torch.tensor(self._rows, device=self._loss.device)).tolist()
+        row = {"loss": loss, "train_accuracy": (clean + robust) / (others + adversarial)}
+        if others:
+            row["training_clean"] = clean / others
+        if adversarial:
+            row["training_robust_running"] = robust / adversarial
         seconds = max(time.monotonic() - self._began, 1e-9)
-        return row | {"images_per_second": round(sum(self._rows) / seconds, 1)}
+        return row | {"images_per_second": round((others + adversarial) / seconds, 1)}
 
 
 def summary(row: Mapping[str, Any], score: str) -> str:

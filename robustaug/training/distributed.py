@@ -1,19 +1,19 @@
 """Several processes that train together: each holds an equal part of every batch, all hold the same weights."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 
 from robustaug import randomness
 from robustaug.attacks import Attack
-from robustaug.data.composite import Batch
+from robustaug.data.composite import Batch, Kind
 from robustaug.errors import RobustAugError
 from robustaug.hardware import default_device
 
@@ -39,18 +39,18 @@ class Processes:
         """Whether this one writes and prints."""
         return self.rank == 0
 
-    def check(self, batch_size: int, adversarial: int, attack: Attack | None, attack_mode: str) -> None:
+    def check(self, rows: Mapping[Kind, int], attack: Attack | None, attack_mode: str) -> None:
         """Refuse batches that cannot be shared: the processes wait for each other in every pass.
 
         Args:
-            batch_size: Rows of a batch, for all processes together.
-            adversarial: How many of them are adversarial.
-            attack: The training attack.
+            rows: Of a batch of all processes together, by kind.
+            attack: What solves the inner maximisation.
             attack_mode: Of the settings.
 
         Raises:
             RobustAugError: the rows cannot be divided, or the processes would not make the same passes.
         """
+        batch_size, adversarial = sum(rows.values()), rows["adversarial"]
         if batch_size % self.count:
             raise RobustAugError(
                 f"training.batch_size is {batch_size} for all {self.count} processes together; set a multiple of it"
@@ -90,11 +90,7 @@ class Processes:
 
     def total(self, value: Tensor) -> Tensor:
         """The sum over all processes, without a graph."""
-        if self.count == 1:
-            return value
-        value = value.detach().clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(value)
-        return value
+        return value if self.count == 1 else _reduced(value, dist.ReduceOp.SUM)
 
     def differentiable_total(self, value: Tensor) -> Tensor:
         """The sum over all processes; its gradient is summed over all of them too."""
@@ -115,14 +111,45 @@ class Processes:
         parts = torch.split(flat, [gradient.numel() for gradient in given])
         torch._foreach_copy_(given, [part.view_as(old) for part, old in zip(parts, given, strict=True)])
 
+    def least(self, value: Tensor) -> Tensor:
+        """The least value of all processes, without a graph."""
+        return value if self.count == 1 else _reduced(value, dist.ReduceOp.MIN)
+
+    def share(self, answers: Callable[[], tuple[int, int]]) -> float:
+        """The share of right answers among those of all processes.
+
+        Args:
+            answers: Gives the right ones and all of the own part; where it fails, all processes fail.
+
+        Raises:
+            RobustAugError: it failed in another process.
+        """
+        with self.together():
+            right, given = answers()
+        if self.count > 1:
+            right, given = self.total(torch.tensor([right, given], device=_meeting_place())).tolist()
+        return right / given
+
     def agree(self, *parts: str | int | float) -> bool:
         """Whether all processes gave the same."""
         if self.count == 1:
             return True
         number = randomness.derive_seed(*parts)
-        ends = torch.tensor([number, -number], device=_meeting_place())
-        dist.all_reduce(ends, op=dist.ReduceOp.MIN)
-        return bool(ends[0] == -ends[1])
+        lowest, highest = self.least(torch.tensor([number, -number], device=_meeting_place())).tolist()
+        return bool(lowest == -highest)
+
+    def check_start(self, model: nn.Module, identity: str, step: int) -> None:
+        """Refuse processes that would go apart: all begin at one step of one run, with the same weights.
+
+        Raises:
+            RobustAugError: they do not.
+        """
+        sums = [float(value.double().sum()) for value in model.state_dict().values()] if self.count > 1 else []
+        if not self.agree(identity, step, *sums):
+            raise RobustAugError(
+                "the processes do not begin alike; give all of them the same arguments, the same initial weights, and "
+                "a folder that every machine sees"
+            )
 
     @contextmanager
     def together(self) -> Iterator[None]:
@@ -141,6 +168,16 @@ class Processes:
         if self._failures(0):
             raise RobustAugError("another process of this run failed; its own line says why")
 
+    def main_does(self, work: Callable[[], None]) -> None:
+        """Work for the main process alone, such as writing; where it fails, all fail.
+
+        Raises:
+            RobustAugError: it failed.
+        """
+        with self.together():
+            if self.is_main:
+                work()
+
     @contextmanager
     def main_first(self) -> Iterator[None]:
         """A block that the main process does before the others, who may read what it wrote.
@@ -156,6 +193,9 @@ class Processes:
 
     def _failures(self, own: int) -> int:
         return own if self.count == 1 else int(self.total(torch.tensor(own, device=_meeting_place())))
+
+
+ALONE = Processes()
 
 
 class _Total(torch.autograd.Function):
@@ -206,6 +246,12 @@ def refuse_several(what: str) -> None:
             f"{what} runs in one process, but a launcher started {count}; train its arms so with robustaug train, then "
             "give robustaug run --resume without the launcher"
         )
+
+
+def _reduced(value: Tensor, how: Any) -> Tensor:
+    value = value.detach().clone(memory_format=torch.contiguous_format)
+    dist.all_reduce(value, op=how)
+    return value
 
 
 def _meeting_place() -> torch.device:

@@ -1,7 +1,7 @@
 """The training loop: an objective minimised on composite batches, adversarial rows made against the current weights."""
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +9,23 @@ import torch
 from torch import Tensor, nn
 
 from robustaug import randomness
-from robustaug.attacks import Attack, ThreatModel
+from robustaug.attacks import Attack
 from robustaug.data.composite import CompositeDataset
 from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
-from robustaug.files import append_jsonl, read_jsonl, sha256, write_jsonl
+from robustaug.files import append_jsonl, read_jsonl, write_jsonl
 from robustaug.hardware import resolve_precision, to_device
 from robustaug.progress import Advance
 from robustaug.training.augment import prepared
 from robustaug.training.average import counting_anew
+from robustaug.training.batch_norm import whole_batch_norms
 from robustaug.training.checks import check_run
 from robustaug.training.counters import Counters, summary
+from robustaug.training.distributed import present
 from robustaug.training.objectives import AuxiliaryNorms, Learner, Task
 from robustaug.training.optimizer import build_optimizer
 from robustaug.training.settings import TrainingSettings
-from robustaug.training.state import Progress, has_state, load_state, save_state
+from robustaug.training.state import Progress, has_state, identity_of, load_state, save_state
 from robustaug.training.validation import accuracy, right_answers
 from robustaug.training.watch import MOST_RETURNS, Watch
 
@@ -63,8 +65,9 @@ def train(
 
     Where the mix has an adversarial share, the score is accuracy under ``attack`` on the validation split (robust
     overfitting is real: Rice, Wong and Kolter 2020), otherwise clean accuracy; of equal scores the later one is kept.
-    Every random choice follows from (seed, step, sample key), so a run that was killed and called again with the same
-    arguments ends with the same weights, bitwise on a CPU.
+    Where several processes have met (``training.distributed``), all call this with the same arguments; each takes its
+    part of every batch, and the main one writes. Every random choice follows from (seed, step, sample key), so a run
+    that was killed and called again with the same arguments ends with the same weights, bitwise on a CPU.
 
     Args:
         model: From images to logits, on its device; trained in place.
@@ -105,28 +108,25 @@ class _Run:
         if self.attack is not None:
             self.objective.check(self.attack)
         auxiliary = AuxiliaryNorms(model) if settings.advprop else None
-        self.learner = Learner(model, self.dtype, settings.attack_mode, auxiliary)
+        self.processes = present()
+        self.learner = Learner(model, self.dtype, settings.attack_mode, auxiliary, processes=self.processes)
+        solver = None if self.attack is None else self.objective.attack(self.attack)
+        self.processes.check(data.mix.counts(settings.batch_size), solver, settings.attack_mode)
         self.optimizer = build_optimizer(self.learner.trainable(), settings)
         self.averages = settings.averages()
         self.state_path, self.history_path = folder / "state.safetensors", folder / "history.jsonl"
-        shapes = [(name, list(value.shape)) for name, value in model.state_dict().items()]
         attacked = None if self.attack is None else self.attack.parameters()
-        images = [data.originals.keys, data.originals.sha256, data.originals.labels.tolist(), data.seed]
-        variants = None if data.stylised is None else (data.stylised.sources, data.stylised.parameters)
-        restyler = None if data.restyler is None else data.restyler.describe()
-        data_used = (vars(data.mix), images, variants, restyler, validation.keys)
-        identity = (settings.to_dict(), str(self.dtype), seed, attacked, data_used, shapes)
-        self.identity = sha256(repr(identity).encode())
+        self.identity = identity_of((settings.to_dict(), str(self.dtype), seed, attacked), model, data, validation)
         self.done, self.watch = Progress(), Watch()
         self.best: dict[str, Tensor] = {}
         self.counters = Counters(self.device, 0)
 
     def until_done(self, progress: Advance) -> TrainingResult:
         self._resume()
-        self.counters = Counters(self.device, self.done.step)
+        self.counters = Counters(self.device, self.done.step, self.processes)
         progress(self.done.step)
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
+        with torch.random.fork_rng(devices=devices), whole_batch_norms(self.learner.trainable(), self.processes):
             began = time.monotonic() - self.done.seconds
             while self.done.step < self.settings.steps:
                 self._step(self.done.step)
@@ -135,7 +135,7 @@ class _Run:
                     self.done.seconds = time.monotonic() - began
                     reached = self.done.step
                     note = self._look()
-                    self.counters = Counters(self.device, self.done.step)
+                    self.counters = Counters(self.device, self.done.step, self.processes)
                     progress(self.done.step - reached, note)
                 progress()
         self.model.load_state_dict(self.best)
@@ -150,6 +150,7 @@ class _Run:
             group["lr"] = self.settings.learning_rate_at(step)
         self.optimizer.zero_grad(set_to_none=True)
         terms = self.objective.gradients(self.learner, task, adversarial)
+        self.processes.average(value.grad for value in self.learner.trainable().parameters())
         if self.settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.learner.trainable().parameters(), self.settings.gradient_clip)
         self.optimizer.step()
@@ -159,20 +160,19 @@ class _Run:
 
     def _begun(self, step: int) -> tuple[Task, Tensor]:
         """A step's batch and its adversarial images; the model is in training mode."""
-        torch.manual_seed(randomness.derive_seed(self.seed, "step", step))  # for dropout and the like
+        others = () if self.processes.is_main else (self.processes.rank,)
+        torch.manual_seed(randomness.derive_seed(self.seed, "step", step, *others))  # for dropout and the like
         self.learner.train()
         task = self._task(step)
         return task, self.objective.perturbed(self.learner, task)
 
     def _task(self, step: int) -> Task:
-        batch = self.data.batch(step // self.objective.replays, self.settings.batch_size)
+        batch = self.processes.own(self.data.batch(step // self.objective.replays, self.settings.batch_size))
         images = prepared(self.data, batch, self.settings, self.seed, self.device)
         rows = batch.adversarial.nonzero().squeeze(1)
         keys = [batch.keys[row] for row in rows.tolist()]
         seeds = randomness.sample_seeds(self.seed, keys, "training attack", self.watch.returns)
-        attack = self.attack
-        if attack is not None:
-            attack = replace(attack, threat=_scaled(attack.threat, self.settings.eps_share_at(step)))
+        attack = None if self.attack is None else self.settings.attack_at(self.attack, step)
         labels, rows, seeds = (to_device(each, self.device) for each in (batch.labels, rows, seeds))
         return Task(images, labels, rows, attack, seeds, step)
 
@@ -183,7 +183,9 @@ class _Run:
         row: dict[str, Any] = {"step": step, **self.counters.read()}
         if "training_clean" not in row:
             task = self._task(step - 1)
-            row["training_clean_batch"] = right_answers(self.model, task.images, task.labels) / len(task.labels)
+            row["training_clean_batch"] = self.processes.share(
+                lambda: (right_answers(self.model, task.images, task.labels), len(task.labels))
+            )
         row["learning_rate"] = self.settings.learning_rate_at(step - 1)
         self._validate(row, "")
         for average in self.averages:
@@ -194,14 +196,16 @@ class _Run:
                     self._validate(row, "_" + average.name)
         collapsed = self._collapsed(row)
         row["seconds"] = round(self.done.seconds, 3)
-        append_jsonl(self.history_path, row)
+        self.processes.main_does(lambda: append_jsonl(self.history_path, row))
         if collapsed and self.settings.on_collapse == "return" and self.watch.returns < MOST_RETURNS:
             returns = self.watch.returns + 1
             self._load(returns)
             return f"catastrophic overfitting at step {step}; back to step {self.done.step}"
         self.learner.carried["watch"] = self.watch.to_tensor()
         kept = self.best | self.learner.state()
-        save_state(self.state_path, self.identity, self.done, self.model, kept, self.optimizer)
+        self.processes.main_does(
+            lambda: save_state(self.state_path, self.identity, self.done, self.model, kept, self.optimizer)
+        )
         return summary(row, self._score_name())
 
     def _check_finite(self) -> None:
@@ -224,9 +228,11 @@ class _Run:
         """Attack the last batch of a single-step objective with the training attack at full eps."""
         if self.attack is None or not self.objective.is_single_step:
             return False
-        task = self._task(self.done.step - 1)
-        result = self.attack(self.model, task.images[task.rows], task.labels[task.rows], seeds=task.seeds)
-        row["training_robust"] = float((~result.success).float().mean())
+        attack, task = self.attack, self._task(self.done.step - 1)
+        images, labels = task.images[task.rows], task.labels[task.rows]
+        row["training_robust"] = self.processes.share(
+            lambda: (int((~attack(self.model, images, labels, seeds=task.seeds).success).sum()), len(labels))
+        )
         collapsed = self.watch.collapsed(row["training_robust"])
         if collapsed:
             row["collapsed"] = True
@@ -258,16 +264,19 @@ class _Run:
                     self.objective.terms(self.learner, task, adversarial)
 
     def _accuracy(self, samples: ImageSet, attack: Attack | None) -> float:
-        return accuracy(self.model, samples, attack, self.seed)
+        return accuracy(self.model, samples, attack, self.seed, self.processes)
 
     def _score_name(self) -> str:
         return "validation_clean" if self.attack is None else "validation_robust"
 
     def _resume(self) -> None:
-        if has_state(self.state_path):
-            self._load()
+        with self.processes.together():
+            if has_state(self.state_path):
+                self._load()
+        self.processes.check_start(self.model, self.identity, self.done.step)
         # A kill may come between a line of the history and the state: the state is what counts.
-        write_jsonl(self.history_path, [row for row in read_jsonl(self.history_path) if row["step"] <= self.done.step])
+        rows = [row for row in read_jsonl(self.history_path) if row["step"] <= self.done.step]
+        self.processes.main_does(lambda: write_jsonl(self.history_path, rows))
 
     def _load(self, returns: int | None = None) -> None:
         """Take the saved state; ``returns`` in place of its own count."""
@@ -280,12 +289,6 @@ class _Run:
 
 
 _RECOUNTED = 10  # batches
-
-
-def _scaled(threat: ThreatModel, share: float) -> ThreatModel:
-    if isinstance(threat.eps, tuple):
-        raise RobustAugError("training needs one eps for all samples, the threat model has one per sample; choose one")
-    return replace(threat, eps=threat.eps * share)
 
 
 def _silent(count: int = 1, note: str | None = None) -> None:

@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self, get_args
 
+from robustaug.attacks import Attack
 from robustaug.data.augmentation import AugmentationName
 from robustaug.errors import RobustAugError
 from robustaug.hardware import Precision
@@ -181,6 +182,19 @@ class TrainingSettings:
     def eps_share_at(self, step: int) -> float:
         """The share of the full eps that the attack uses at a step."""
         return min(1.0, (step + 1) / (self.eps_warmup * self.steps)) if self.eps_warmup > 0 else 1.0
+
+    def attack_at(self, attack: Attack, step: int) -> Attack:
+        """The training attack with the eps of a step.
+
+        Raises:
+            RobustAugError: its threat model has one eps per sample.
+        """
+        threat = attack.threat
+        if isinstance(threat.eps, tuple):
+            raise RobustAugError(
+                "training needs one eps for all samples, the threat model has one per sample; choose one"
+            )
+        return replace(attack, threat=replace(threat, eps=threat.eps * self.eps_share_at(step)))
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values."""

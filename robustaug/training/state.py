@@ -4,7 +4,7 @@ import json
 import os
 import warnings
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from robustaug.data.composite import CompositeDataset
+from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError, RobustAugWarning
-from robustaug.files import writing
+from robustaug.files import sha256, writing
 
 _KEY, _CHECKSUM = "robustaug_state", "crc32"
 
@@ -41,6 +43,23 @@ class Progress:
 
 class _DamagedError(Exception):
     """A file that is no state, or no longer one."""
+
+
+def identity_of(used: Sequence[object], model: nn.Module, data: CompositeDataset, validation: ImageSet) -> str:
+    """A hash of everything that a run depends on, but not of how many processes share it.
+
+    Args:
+        used: Settings, precision, seed and attack.
+        model: Its names and shapes count, not its weights.
+        data: Its images, variants, mix and seed.
+        validation: Its keys.
+    """
+    shapes = [(name, list(value.shape)) for name, value in model.state_dict().items()]
+    images = [data.originals.keys, data.originals.sha256, data.originals.labels.tolist(), data.seed]
+    variants = None if data.stylised is None else (data.stylised.sources, data.stylised.parameters)
+    restyler = None if data.restyler is None else data.restyler.describe()
+    data_used = (vars(data.mix), images, variants, restyler, validation.keys)
+    return sha256(repr((*used, data_used, shapes)).encode())
 
 
 def before(path: Path) -> Path:

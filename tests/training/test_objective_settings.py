@@ -13,7 +13,7 @@ from training_cases import network, run, squares
 from robustaug.attacks import FGSM, PGD, ThreatModel
 from robustaug.data import Mix
 from robustaug.errors import RobustAugError
-from robustaug.experiment import pipeline
+from robustaug.experiment import arms
 from robustaug.experiment.config import ExperimentConfig, parse_config
 from robustaug.training import TrainingSettings
 from robustaug.training.objectives import (
@@ -155,12 +155,15 @@ def test_the_pipeline_gives_each_arm_its_objective(
         told.append(settings)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline, "train", training)
-    folder: Any = SimpleNamespace(arm=lambda arm: tmp_path / arm, say=lambda text: None)
-    data: Any = SimpleNamespace(train=squares(24), validation=squares(10, seed=1))
-    bank: Any = None
+    monkeypatch.setattr(arms, "train", training)
+    prepared: Any = SimpleNamespace(
+        run=SimpleNamespace(arm=lambda arm: tmp_path / arm, say=lambda text: None),
+        config=chosen,
+        data=SimpleNamespace(train=squares(24), validation=squares(10, seed=1)),
+        untrained=network(),
+    )
     with pytest.raises(KeyboardInterrupt):
-        pipeline._trained(folder, chosen, data, None, name, bank, network())
+        arms.trained(prepared, None, name)
     assert told == [chosen.training if share else chosen.training.standard()]
 
 

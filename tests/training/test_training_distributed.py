@@ -8,6 +8,7 @@ import torch
 from distributed_cases import MIX, PARTS, ROWS, in_processes, normalised
 from training_cases import composite, pgd
 
+from robustaug.data.composite import Kind
 from robustaug.errors import RobustAugError
 from robustaug.training.distributed import Processes, joined, present
 
@@ -89,9 +90,13 @@ def test_alone_nothing_is_exchanged() -> None:
 )
 def test_batches_that_cannot_be_shared(count: int, rows: int, adversarial: int, mode: str, said: str) -> None:
     attack = type(pgd())(pgd().threat, early_exit=True)
+
+    def batch(others: int, adversarial: int) -> dict[Kind, int]:
+        return {"original": others, "stylised": 0, "adversarial": adversarial}
+
     with pytest.raises(RobustAugError, match=said) as caught:
-        Processes(0, count).check(rows, adversarial, attack, mode)
+        Processes(0, count).check(batch(rows - adversarial, adversarial), attack, mode)
     assert "\n" not in str(caught.value)
-    Processes(0, 2).check(8, 3, attack, "eval")
-    Processes(0, 2).check(8, 0, None, "train")
-    Processes().check(7, 3, attack, "train")
+    Processes(0, 2).check(batch(5, 3), attack, "eval")
+    Processes(0, 2).check(batch(8, 0), None, "train")
+    Processes().check(batch(4, 3), attack, "train")
