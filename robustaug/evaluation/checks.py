@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from robustaug.attacks.oracle import Oracle, undisturbed
 from robustaug.data.imageset import ImageSet
-from robustaug.evaluation.harness import model_device
+from robustaug.evaluation.bench import model_device
 from robustaug.evaluation.results import ArmEvaluation, CurvePoint
 from robustaug.files import sha256
 

@@ -1,26 +1,24 @@
-"""Measure one classifier: clean, attacked, under noise, restyled; every verdict kept sample by sample."""
+"""Measure one classifier: clean, attacked, under noise, restyled, corrupted; every verdict kept sample by sample."""
 
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from itertools import chain
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
 from robustaug import randomness
-from robustaug.attacks import FGSM, PGD, Attack, ThreatModel
-from robustaug.attacks.ball import BALLS, Ball, column
-from robustaug.attacks.oracle import Oracle, undisturbed
+from robustaug.attacks import FGSM, PGD, ThreatModel
+from robustaug.attacks.oracle import undisturbed
 from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
+from robustaug.evaluation.bench import Bench
+from robustaug.evaluation.corruptions import CORRUPTIONS, parameters_for
 from robustaug.evaluation.protocol import Protocol, single_eps
 from robustaug.evaluation.results import ArmEvaluation, CurvePoint
-from robustaug.evaluation.statistics import Accuracy, accuracy_interval
+from robustaug.evaluation.statistics import Accuracy, accuracy_interval, mean_interval
 from robustaug.files import sha256
 from robustaug.progress import Advance
 
-KEPT_IMAGES = 64
 _FGSM_COST = 2  # passes for each sample
 
 
@@ -56,7 +54,7 @@ def evaluate_arm(
         raise RobustAugError("the test split is empty; give the data set more images or a larger test share")
     if stylised is not None and stylised.class_names != test.class_names:
         raise RobustAugError("the stylised test images have other classes than the test split; make them again")
-    bench = _Bench(model, len(test.class_names), protocol.batch_size, seed, progress or _silent)
+    bench = Bench(model, len(test.class_names), protocol.batch_size, seed, progress or _silent)
     with undisturbed(model):
         predictions = {"clean": bench.predict(test)}
         verdicts = {"clean": predictions["clean"] == test.labels}
@@ -76,6 +74,13 @@ def evaluate_arm(
         if stylised is not None:
             predictions["unseen_style"] = bench.predict(stylised)
             verdicts["unseen_style"] = predictions["unseen_style"] == stylised.labels
+        metrics = {name: accuracy_interval(v) for name, v in verdicts.items() if name != "pgd_8bit"}
+        sets = {"clean": test, "unseen_style": stylised}
+        if protocol.corruption_samples:
+            corrupted = test.select(stratified_choice(test.labels, protocol.corruption_samples, seed))
+            verdicts["corruptions"] = bench.corruptions(corrupted, protocol.corruption_severities)
+            metrics["corruptions"] = mean_interval(verdicts["corruptions"].double().mean((1, 2)))
+            sets["corruptions"] = corrupted
 
     n = len(subject)
     parameters = {
@@ -92,9 +97,15 @@ def evaluate_arm(
     }
     if stylised is not None:
         parameters["unseen_style"] = {"samples": len(stylised)}
-    sets = {"clean": test, "unseen_style": stylised}
+    if "corruptions" in verdicts:
+        parameters["corruptions"] = {
+            "samples": len(verdicts["corruptions"]),
+            "severities": list(protocol.corruption_severities),
+            "parameters": parameters_for(*test.images.shape[2:]),
+            "frost": "drawn, not photographed: not comparable with published numbers",
+        }
     return ArmEvaluation(
-        metrics={name: accuracy_interval(v) for name, v in verdicts.items() if name != "pgd_8bit"},
+        metrics=metrics,
         per_class={
             "clean": _per_class(verdicts["clean"], test),
             "pgd": _per_class(verdicts["pgd"], subject),
@@ -119,7 +130,8 @@ def evaluation_work(test: ImageSet, stylised: ImageSet | None, threat: ThreatMod
     radii = len(protocol.eps_grid(threat, tuple(test.images.shape[1:]))) - 1  # 0 is not attacked
     curve = min(protocol.curve_samples, attacked) * radii * protocol.curve_steps
     each = _FGSM_COST + protocol.pgd_steps * protocol.pgd_restarts + protocol.noise_draws
-    return len(test) + attacked * each + curve + (0 if stylised is None else len(stylised))
+    corrupted = min(protocol.corruption_samples, len(test)) * len(CORRUPTIONS) * len(protocol.corruption_severities)
+    return len(test) + attacked * each + curve + (0 if stylised is None else len(stylised)) + corrupted
 
 
 def stratified_choice(labels: Tensor, n: int, seed: int) -> Tensor:
@@ -135,113 +147,8 @@ def stratified_choice(labels: Tensor, n: int, seed: int) -> Tensor:
     return place.argsort(stable=True)[:n]
 
 
-def model_device(model: nn.Module) -> torch.device:
-    """Where the model is; the CPU for one without parameters and buffers."""
-    first = next(chain(model.parameters(), model.buffers()), None)
-    return torch.device("cpu") if first is None else first.device
-
-
-@dataclass(frozen=True)
-class _Attacked:
-    """One attack on all samples; see ``ArmEvaluation`` for the fields."""
-
-    correct: Tensor
-    correct_8bit: Tensor
-    predictions: Tensor
-    excess: Tensor
-    images: Tensor
-
-
-class _Bench:
-    """The model under test, and what it has cost so far."""
-
-    def __init__(self, model: nn.Module, classes: int, batch_size: int, seed: int, done: Advance) -> None:
-        self.device = model_device(model)
-        self.model, self.classes, self.batch_size, self.seed, self.done = model, classes, batch_size, seed, done
-        self.oracle = Oracle(model)
-        self.attack_passes = 0
-
-    @property
-    def forward_passes(self) -> int:
-        return self.oracle.forward_passes + self.attack_passes
-
-    def logits(self, images: Tensor) -> Tensor:
-        logits = self.oracle.logits(images)
-        if logits.shape[1] != self.classes:
-            raise RobustAugError(
-                f"the model returns {logits.shape[1]} logits but the data has {self.classes} classes; "
-                "build it for this data set"
-            )
-        return logits
-
-    def batches(self, rows: Tensor) -> Iterator[Tensor]:
-        for start in range(0, len(rows), self.batch_size):
-            yield rows[start : start + self.batch_size]
-
-    def predict(self, samples: ImageSet) -> Tensor:
-        predictions = torch.empty(len(samples), dtype=torch.int64)
-        for rows in self.batches(torch.arange(len(samples))):
-            predictions[rows] = self.logits(samples.select(rows).float_images(self.device)).argmax(1).cpu()
-            self.done(len(rows))
-        return predictions
-
-    def attack(self, attack: Attack, samples: ImageSet, standing: Tensor, purpose: str, cost: int) -> _Attacked:
-        """Attack the samples that still stand; the others stay as they are, and wrong."""
-        correct, correct_8bit = standing.clone(), standing.clone()
-        predictions, excess = torch.full((len(samples),), -1), torch.zeros(len(samples))
-        kept = samples.select(torch.arange(min(KEPT_IMAGES, len(samples)))).float_images()
-        self.done(int((~standing).sum()) * cost)
-        for rows in self.batches(standing.nonzero().squeeze(1)):
-            batch = samples.select(rows)
-            images, labels = batch.float_images(self.device), batch.labels.to(self.device)
-            seeds = randomness.sample_seeds(self.seed, batch.keys, purpose)
-            result = attack(self.model, images, labels, seeds=seeds.to(self.device))
-            self.attack_passes += result.forward_passes
-            correct[rows] = ~result.success.cpu()
-            predictions[rows] = result.predictions.cpu()
-            excess[rows] = excess_distance(images, result.images, attack.threat).cpu()
-            rounded = (result.images * 255).round() / 255
-            correct_8bit[rows] = (self.logits(rounded).argmax(1) == labels).cpu()
-            kept[rows[rows < KEPT_IMAGES]] = result.images[(rows < KEPT_IMAGES).to(self.device)].cpu()
-            self.done(len(rows) * cost)
-        return _Attacked(correct, correct_8bit, predictions, excess, kept)
-
-    def noise(self, threat: ThreatModel, samples: ImageSet, standing: Tensor, draws: int) -> Tensor:
-        """Whether each sample survives all of its random perturbations."""
-        standing = standing.clone()
-        for draw in range(draws):
-            self.done(int((~standing).sum()))
-            for rows in self.batches(standing.nonzero().squeeze(1)):
-                batch = samples.select(rows)
-                seeds = randomness.sample_seeds(self.seed, batch.keys, "noise", draw).to(self.device)
-                noisy = random_perturbation(batch.float_images(self.device), threat, seeds)
-                standing[rows] = self.logits(noisy).argmax(1).cpu() == batch.labels
-                self.done(len(rows))
-        return standing
-
-
-def random_perturbation(images: Tensor, threat: ThreatModel, seeds: Tensor) -> Tensor:
-    """Images with noise of the threat's size: uniform in the linf ball; for l2 and l1 Gaussian noise of length eps.
-
-    Then clipped to the bounds. Images (N, C, H, W), seeds (N,).
-    """
-    ball = Ball.around(images, threat)
-    if threat.norm == "linf":
-        return ball.random_point(seeds)
-    noise = randomness.normal(seeds, images.shape[1:])
-    return ball.project(images + ball.eps * noise / column(ball.length(noise)))
-
-
-def excess_distance(images: Tensor, adversarial: Tensor, threat: ThreatModel) -> Tensor:
-    """How far each adversarial image is outside its ball or the bounds, shape (N,); 0 inside, NaN for NaN."""
-    low, high = threat.bounds
-    beyond_ball = BALLS[threat.norm].length(adversarial - images) - threat.eps_for(images).flatten()
-    beyond_bounds = torch.maximum(low - adversarial, adversarial - high).flatten(1).amax(1)
-    return torch.maximum(beyond_ball, beyond_bounds).clamp_min(0)
-
-
 def _eps_curve(
-    bench: _Bench, threat: ThreatModel, protocol: Protocol, subject: ImageSet, right: Tensor
+    bench: Bench, threat: ThreatModel, protocol: Protocol, subject: ImageSet, right: Tensor
 ) -> tuple[CurvePoint, ...]:
     """Accuracy at growing eps, until it is at chance.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from robustaug.attacks import ThreatModel
 from robustaug.errors import RobustAugError
+from robustaug.evaluation.corruptions import SEVERITIES
 from robustaug.files import sha256
 from robustaug.hardware import Precision
 
@@ -30,11 +31,15 @@ class Protocol:
         curve_multiples: the curve's grid, ascending from 0, in units of the threat model's eps. It ends where accuracy
             reaches chance, at the latest at the largest distance that the bounds allow, which is always its last point.
         unseen_style_samples: test images that the caller stylises with held-out paintings.
+        corruption_samples: test images under each of the 15 common corruptions at each severity (at most the whole test
+            split); 0 leaves corruptions out.
+        corruption_severities: from 1 to 5, ascending.
         batch_size: images at a time; no result depends on it.
         precision: of the attacks' gradients; every verdict is float32.
 
     Raises:
-        RobustAugError: a number below 1, or a grid that does not ascend from 0.
+        RobustAugError: a number below 1 (below 0 for ``corruption_samples``), a grid that does not ascend from 0, or
+            severities that do not ascend from 1 to 5.
     """
 
     name: str = "standard"
@@ -47,16 +52,24 @@ class Protocol:
     curve_steps: int = 20
     curve_multiples: tuple[float, ...] = _MULTIPLES
     unseen_style_samples: int = 1000
+    corruption_samples: int = 0
+    corruption_severities: tuple[int, ...] = SEVERITIES
     batch_size: int = 250
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         for name, value in asdict(self).items():
-            if isinstance(value, int) and value < 1:
-                raise RobustAugError(f"protocol {self.name}: {name} is {value}; it must be at least 1")
+            least = 0 if name == "corruption_samples" else 1
+            if isinstance(value, int) and value < least:
+                raise RobustAugError(f"protocol {self.name}: {name} is {value}; it must be at least {least}")
         grid = self.curve_multiples
         if len(grid) < 2 or grid[0] != 0 or any(b <= a for a, b in pairwise(grid)):
             raise RobustAugError(f"protocol {self.name}: curve_multiples {grid} must ascend from 0")
+        severities = self.corruption_severities
+        if not severities or list(severities) != sorted(set(severities)) or not set(severities) <= set(SEVERITIES):
+            raise RobustAugError(
+                f"protocol {self.name}: corruption_severities {severities} must be some of 1 to 5, ascending"
+            )
 
     @property
     def hash(self) -> str:

@@ -12,7 +12,8 @@ import safetensors.torch
 from torch import Tensor
 
 from robustaug.errors import RobustAugError
-from robustaug.evaluation.statistics import Accuracy, holm, mcnemar
+from robustaug.evaluation.corruptions import CORRUPTIONS
+from robustaug.evaluation.statistics import Accuracy, accuracy_interval, holm, mcnemar
 from robustaug.files import write_bytes
 
 COMPARED_METRICS = ("clean", "pgd", "unseen_style")
@@ -37,12 +38,14 @@ class ArmEvaluation:
 
     Attributes:
         metrics: accuracy by metric: ``clean``, ``fgsm``, ``pgd``, ``noise`` and, where stylised images were given,
-            ``unseen_style``. Attacked samples count as correct only if they are also correct unattacked.
+            ``unseen_style``; with ``corruption_samples``, ``corruptions``, the mean over corruptions and severities.
+            Attacked samples count as correct only if they are also correct unattacked.
         per_class: for ``clean`` and ``pgd``: accuracy by class name; classes without a sample are left out.
         eps_curve: accuracy against eps, from 0 to where it reaches chance.
         verdicts: bool by metric, whether each sample is correct: (T,) for the T test images under ``clean``, (S,) for
             the S stylised ones under ``unseen_style``, (A,) for the A attacked ones under the others. ``pgd_8bit`` is
-            the verdict on PGD's images after rounding to 8 bits.
+            the verdict on PGD's images after rounding to 8 bits. ``corruptions`` is (C, 15, V) for C images, the
+            corruptions in the order of ``CORRUPTIONS`` and V severities.
         predictions: int64, the predicted classes behind ``clean``, ``fgsm``, ``pgd`` and ``unseen_style``.
         attacked: int64 (A,), positions of the attacked samples in the test split.
         pgd_excess: float32 (A,), how far each PGD image is outside its ball or the bounds; 0 inside.
@@ -70,14 +73,29 @@ class ArmEvaluation:
     seconds: float
 
     def to_dict(self) -> dict[str, Any]:
-        """The parts of an arm's entry in ``report.json``: ``metrics``, ``per_class``, ``eps_curve``."""
-        return {
+        """Parts of an arm's entry in ``report.json``: ``metrics``, ``per_class``, ``eps_curve``, ``corruptions``."""
+        entry: dict[str, Any] = {
             "metrics": {name: accuracy.to_dict() for name, accuracy in self.metrics.items()},
             "per_class": {
                 metric: {name: accuracy.to_dict() for name, accuracy in classes.items()}
                 for metric, classes in self.per_class.items()
             },
             "eps_curve": [point.to_dict() for point in self.eps_curve],
+        }
+        if "corruptions" in self.verdicts:
+            entry["corruptions"] = self._by_corruption()
+        return entry
+
+    def _by_corruption(self) -> dict[str, list[dict[str, float]]]:
+        """By corruption: ``{"severity", "value", "low", "high", "n"}`` at each severity."""
+        severities = self.attacks["corruptions"]["severities"]
+        by_corruption = self.verdicts["corruptions"].permute(1, 2, 0)
+        return {
+            name: [
+                {"severity": severity, **accuracy_interval(correct).to_dict()}
+                for severity, correct in zip(severities, verdicts, strict=True)
+            ]
+            for name, verdicts in zip(CORRUPTIONS, by_corruption, strict=True)
         }
 
 
@@ -114,6 +132,7 @@ def load_evaluation(path: Path) -> ArmEvaluation:
     try:
         with safetensors.safe_open(path, framework="pt") as file:
             plain = json.loads((file.metadata() or {})[_KEY])
+            plain.pop("corruptions", None)  # counted again from the verdicts
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         verdicts, predictions = (
             {name.removeprefix(group): tensors[name] for name in tensors if name.startswith(group)}

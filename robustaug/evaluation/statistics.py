@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm
 from torch import Tensor
 
 from robustaug.errors import RobustAugError
@@ -12,10 +12,10 @@ from robustaug.errors import RobustAugError
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A share of correct samples with its 95% Wilson interval, all as fractions.
+    """An accuracy with its 95% interval, all as fractions.
 
     Attributes:
-        value: correct samples over all samples.
+        value: correct samples over all samples, or the mean of the samples' own accuracies.
         low: lower end of the interval.
         high: upper end of the interval.
         n: number of samples.
@@ -56,6 +56,24 @@ def accuracy_interval(correct: Tensor) -> Accuracy:
         raise RobustAugError("an accuracy needs at least one sample; the test split is empty")
     interval = binomtest(hits, n).proportion_ci(confidence_level=0.95, method="wilson")
     return Accuracy(value=hits / n, low=float(interval.low), high=float(interval.high), n=n)
+
+
+def mean_interval(shares: Tensor) -> Accuracy:
+    """Mean of the samples' own accuracies (N,), each over several trials, with a 95% normal interval, cut to [0, 1].
+
+    The interval is that of a mean of N independent numbers, mean and 1.96 standard errors on both sides. Trials of one
+    sample succeed and fail together, so counting them one by one would make it too narrow. Two samples or more have it;
+    of one alone nothing is known, and the interval is [0, 1].
+
+    Raises:
+        RobustAugError: no sample.
+    """
+    n = shares.numel()
+    if n == 0:
+        raise RobustAugError("an accuracy needs at least one sample; the test split is empty")
+    mean = float(shares.double().mean())
+    spread = float(norm.ppf(0.975) * shares.double().std() / n**0.5) if n > 1 else 1.0
+    return Accuracy(value=mean, low=max(0.0, mean - spread), high=min(1.0, mean + spread), n=n)
 
 
 def mcnemar(a_correct: Tensor, b_correct: Tensor) -> McNemar:

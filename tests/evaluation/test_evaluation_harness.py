@@ -13,7 +13,7 @@ from robustaug.attacks import PGD, ThreatModel
 from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
 from robustaug.evaluation import Protocol, check_arm, evaluate_arm, evaluation_work, stratified_choice
-from robustaug.evaluation.harness import KEPT_IMAGES, excess_distance, random_perturbation
+from robustaug.evaluation.bench import KEPT_IMAGES, excess_distance, random_perturbation
 
 PROTOCOL = Protocol(
     samples=150, pgd_steps=10, pgd_restarts=2, noise_draws=4, curve_samples=100, curve_steps=10, batch_size=64

@@ -15,6 +15,7 @@ def test_the_hash_changes_with_every_setting():
         "name": "mine",
         "curve_multiples": (0.0, 1.0),
         "precision": "bfloat16",
+        "corruption_severities": (1, 5),
     }
     changed = [replace(base, **{f.name: others.get(f.name, 7)}) for f in fields(Protocol)]
     assert len({base.hash, *(protocol.hash for protocol in changed)}) == len(changed) + 1
@@ -60,6 +61,11 @@ def test_the_grid_by_hand():
         ({"curve_multiples": (0.5, 1.0)}, "must ascend from 0"),
         ({"curve_multiples": (0.0, 1.0, 1.0)}, "must ascend from 0"),
         ({"curve_multiples": ()}, "must ascend from 0"),
+        ({"corruption_samples": -1}, "corruption_samples is -1; it must be at least 0"),
+        ({"corruption_severities": ()}, "must be some of 1 to 5, ascending"),
+        ({"corruption_severities": (1, 6)}, "must be some of 1 to 5, ascending"),
+        ({"corruption_severities": (3, 1)}, "must be some of 1 to 5, ascending"),
+        ({"corruption_severities": (3, 3)}, "must be some of 1 to 5, ascending"),
     ],
 )
 def test_impossible_settings(settings, message):

@@ -20,13 +20,22 @@ from robustaug.evaluation import (
     save_evaluation,
 )
 
-PROTOCOL = Protocol(samples=40, pgd_steps=4, pgd_restarts=1, noise_draws=2, curve_samples=20, curve_steps=4)
+PROTOCOL = Protocol(
+    samples=40,
+    pgd_steps=4,
+    pgd_restarts=1,
+    noise_draws=2,
+    curve_samples=20,
+    curve_steps=4,
+    corruption_samples=6,
+    corruption_severities=(2, 5),
+)
 
 
 @pytest.fixture(scope="module")
 def evaluation():
-    model = Linear()
-    samples = labelled_by(model, image_set(60), wrong=3)
+    model = Linear((3, 8, 8))
+    samples = labelled_by(model, image_set(60, size=8), wrong=3)
     return evaluate_arm(
         model, samples, threat=ThreatModel("linf", 0.05), protocol=PROTOCOL, stylised=samples.select(range(9))
     )
@@ -70,7 +79,11 @@ def test_damaged_files_get_one_line(evaluation, tmp_path):
 
 def test_report_entry(evaluation):
     entry = evaluation.to_dict()
-    assert set(entry) == {"metrics", "per_class", "eps_curve"}
+    assert set(entry) == {"metrics", "per_class", "eps_curve", "corruptions"}
+    levels = entry["corruptions"]["jpeg_compression"]
+    assert [level["severity"] for level in levels] == [2, 5]
+    verdicts = evaluation.verdicts["corruptions"]
+    assert [level["value"] for level in levels] == pytest.approx(verdicts[:, 14].double().mean(0).tolist())
     assert set(entry["metrics"]["pgd"]) == {"value", "low", "high", "n"}
     assert set(entry["eps_curve"][0]) == {"eps", "value", "low", "high", "n"}
     assert entry["eps_curve"][0]["eps"] == 0.0
@@ -112,8 +125,8 @@ def test_arms_on_different_samples_are_refused(evaluation):
 
 
 def test_other_seeds_are_other_samples(evaluation):
-    model = Linear()
-    samples = labelled_by(model, image_set(60), wrong=3)
+    model = Linear((3, 8, 8))
+    samples = labelled_by(model, image_set(60, size=8), wrong=3)
     other = evaluate_arm(model, samples, threat=ThreatModel("linf", 0.05), protocol=PROTOCOL, seed=1)
     assert other.samples["clean"] == evaluation.samples["clean"]
     assert other.samples["pgd"] != evaluation.samples["pgd"]
