@@ -1,5 +1,6 @@
 """Several processes on this machine, as a launcher starts them, and what each of them does."""
 
+import importlib
 import os
 import socket
 import subprocess
@@ -20,11 +21,11 @@ from robustaug.training.distributed import Processes, joined
 PARTS = {"even": [4, 4], "uneven": [1, 7], "none here": [8, 0]}
 ROWS = 7
 MIX = Mix(0.5, 0.25, 0.25)
-CHILD = "import sys, importlib; importlib.import_module(sys.argv[1]).child(sys.argv[2], sys.argv[3])"
+CHILD = "import sys; from distributed_cases import child; child(*sys.argv[1:])"
 
 
 def in_processes(module: str, work: str, folder: Path, count: int = 2) -> list[subprocess.CompletedProcess[str]]:
-    """Call ``child(work, folder)`` of a module beside this one in so many processes, and wait for all."""
+    """Call ``work(processes, folder)`` of a module beside this one in so many processes, and wait for all."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -53,10 +54,10 @@ def in_processes(module: str, work: str, folder: Path, count: int = 2) -> list[s
     ]
 
 
-def child(work: str, folder: str) -> None:
+def child(module: str, work: str, folder: str) -> None:
     torch.set_num_threads(1)
     with joined() as processes:
-        WORK[work](processes, Path(folder))
+        getattr(importlib.import_module(module), work)(processes, Path(folder))
 
 
 def exchange(processes: Processes, folder: Path) -> None:
@@ -132,6 +133,3 @@ def failing(processes: Processes) -> list[str]:
 def stop(here: bool, why: str) -> None:
     if here:
         raise RobustAugError(why)
-
-
-WORK = {each.__name__: each for each in (exchange,)}

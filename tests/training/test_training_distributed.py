@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import torch
-from distributed_cases import MIX, PARTS, ROWS, in_processes, normalised
+from distributed_cases import MIX, PARTS, ROWS, normalised
 from training_cases import composite, pgd
 
 from robustaug.data.composite import Kind
@@ -13,18 +13,10 @@ from robustaug.errors import RobustAugError
 from robustaug.training.distributed import Processes, joined, present
 
 
-@pytest.fixture(scope="module")
-def exchanged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exchanged")
-    for done in in_processes("distributed_cases", "exchange", folder):
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    return folder
-
-
-def test_what_processes_exchange(exchanged: Path) -> None:
+def test_what_processes_exchange(by_two: Path) -> None:
     batch, last = composite(MIX).batch(0, 8), torch.arange(ROWS * 3.0).view(ROWS, 3)
     for rank in range(2):
-        found: dict[str, Any] = torch.load(exchanged / f"exchange-{rank}.pt")
+        found: dict[str, Any] = torch.load(by_two / f"exchange-{rank}.pt")
         assert found["own keys"] == batch.keys[rank::2]
         whole = torch.cat([torch.full((8 - ROWS, 3), -1.0), last])  # the batch whose last rows these are
         assert torch.equal(found["own of last"], whole[rank::2][whole[rank::2][:, 0] >= 0])
@@ -43,10 +35,10 @@ def test_what_processes_exchange(exchanged: Path) -> None:
 @pytest.mark.parametrize("dimensions", [1, 2])
 @pytest.mark.parametrize("parts", PARTS)
 def test_a_batch_norm_over_all_processes_is_one_over_the_whole_batch(
-    exchanged: Path, parts: str, dimensions: int, offset: float
+    by_two: Path, parts: str, dimensions: int, offset: float
 ) -> None:
     whole = normalised(slice(None), dimensions, offset, Processes())
-    found = [torch.load(exchanged / f"{parts}-{dimensions}-{offset:g}-{rank}.pt") for rank in range(2)]
+    found = [torch.load(by_two / f"{parts}-{dimensions}-{offset:g}-{rank}.pt") for rank in range(2)]
     # 1e4 has a spacing of 2^-10 in float32: what a mean loses by that, both lose
     tolerance = {"rtol": 1e-4, "atol": 2e-5 if offset == 0 else 5e-3}
     for name in ("result", "input", "evaluated"):
@@ -58,14 +50,14 @@ def test_a_batch_norm_over_all_processes_is_one_over_the_whole_batch(
         assert part["batches"] == whole["batches"] == 2
 
 
-def test_a_failure_stops_all(exchanged: Path) -> None:
-    of_main, of_other = (torch.load(exchanged / f"exchange-{rank}.pt")["said"] for rank in range(2))
+def test_a_failure_stops_all(by_two: Path) -> None:
+    of_main, of_other = (torch.load(by_two / f"exchange-{rank}.pt")["said"] for rank in range(2))
     elsewhere = "another process of this run failed; its own line says why"
     assert of_main == [elsewhere, "no such folder"]
     assert of_other == ["the disk is full", elsewhere]
 
 
-def test_alone_nothing_is_exchanged() -> None:
+def test_alone_nothing_is_by_two() -> None:
     alone, value = Processes(), torch.tensor([1.0])
     assert alone.is_main
     assert torch.equal(alone.own_of_last(value), value)
