@@ -1,4 +1,6 @@
-"""What a training refuses before its first step."""
+"""What a training refuses: before its first step, and numbers that are none."""
+
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -9,6 +11,7 @@ from robustaug.data.composite import CompositeDataset
 from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
 from robustaug.training.settings import TrainingSettings
+from robustaug.training.state import has_state
 
 
 def check_run(
@@ -36,6 +39,16 @@ def check_run(
             f"the model has {logits.shape[1]} outputs for {len(data.originals.class_names)} classes; "
             "build it with one for each"
         )
+
+
+def not_finite(what: str, step: int, state: Path, dtype: torch.dtype) -> RobustAugError:
+    """What to tell of a loss or of weights that became NaN or infinite at a step, counted from 1."""
+    kept = f"the last good state is kept in {state.parent}" if has_state(state) else "no state was saved yet"
+    precision = "" if dtype == torch.float32 else ", precision float32"
+    return RobustAugError(
+        f"the {what} became NaN or infinite at step {step}; {kept}; in a new folder, try a lower learning_rate, "
+        f"a longer warmup, gradient_clip{precision}"
+    )
 
 
 def _check_images(images: ImageSet, validation: ImageSet, batch_size: int) -> None:

@@ -12,16 +12,15 @@ from robustaug import randomness
 from robustaug.attacks import Attack
 from robustaug.data.composite import CompositeDataset
 from robustaug.data.imageset import ImageSet
-from robustaug.errors import RobustAugError
-from robustaug.files import append_jsonl, read_jsonl, write_jsonl
 from robustaug.hardware import resolve_precision, to_device
 from robustaug.progress import Advance
 from robustaug.training.augment import prepared
 from robustaug.training.average import counting_anew
 from robustaug.training.batch_norm import whole_batch_norms
-from robustaug.training.checks import check_run
+from robustaug.training.checks import check_run, not_finite
 from robustaug.training.counters import Counters, summary
 from robustaug.training.distributed import present
+from robustaug.training.history import History
 from robustaug.training.objectives import AuxiliaryNorms, Learner, Task
 from robustaug.training.optimizer import build_optimizer
 from robustaug.training.settings import TrainingSettings
@@ -114,7 +113,8 @@ class _Run:
         self.processes.check(data.mix.counts(settings.batch_size), solver, settings.attack_mode)
         self.optimizer = build_optimizer(self.learner.trainable(), settings)
         self.averages = settings.averages()
-        self.state_path, self.history_path = folder / "state.safetensors", folder / "history.jsonl"
+        self.state_path = folder / "state.safetensors"
+        self.history = History(folder, tensorboard=settings.tensorboard)
         attacked = None if self.attack is None else self.attack.parameters()
         self.identity = identity_of((settings.to_dict(), str(self.dtype), seed, attacked), model, data, validation)
         self.done, self.watch = Progress(), Watch()
@@ -138,9 +138,10 @@ class _Run:
                     self.counters = Counters(self.device, self.done.step, self.processes)
                     progress(self.done.step - reached, note)
                 progress()
+        self.history.close()
         self.model.load_state_dict(self.best)
         self.model.eval()
-        collapses = tuple(row["step"] for row in read_jsonl(self.history_path) if "collapsed" in row)
+        collapses = tuple(row["step"] for row in self.history.rows() if "collapsed" in row)
         done = self.done
         return TrainingResult(done.best_step, done.best_by, done.best_score, done.seconds, collapses)
 
@@ -196,7 +197,7 @@ class _Run:
                     self._validate(row, "_" + average.name)
         collapsed = self._collapsed(row)
         row["seconds"] = round(self.done.seconds, 3)
-        self.processes.main_does(lambda: append_jsonl(self.history_path, row))
+        self.processes.main_does(lambda: self.history.add(row))
         if collapsed and self.settings.on_collapse == "return" and self.watch.returns < MOST_RETURNS:
             returns = self.watch.returns + 1
             self._load(returns)
@@ -210,19 +211,12 @@ class _Run:
 
     def _check_finite(self) -> None:
         """Stop before weights that are not finite are saved; the last loss may be fine and its update not."""
-        step, what = self.counters.first_bad(), "loss"
-        if step is None:
-            weights = [value for value in self.model.state_dict().values() if value.is_floating_point()]
-            if all(bool(value.isfinite().all()) for value in weights):
-                return
-            step, what = self.done.step, "weights"
-        folder = self.state_path.parent
-        kept = f"the last good state is kept in {folder}" if has_state(self.state_path) else "no state was saved yet"
-        precision = "" if self.dtype == torch.float32 else ", precision float32"
-        raise RobustAugError(
-            f"the {what} became NaN or infinite at step {step}; {kept}; in a new folder, try a lower learning_rate, "
-            f"a longer warmup, gradient_clip{precision}"
-        )
+        bad_loss = self.counters.first_bad()
+        weights = [value for value in self.model.state_dict().values() if value.is_floating_point()]
+        if bad_loss is not None:
+            raise not_finite("loss", bad_loss, self.state_path, self.dtype)
+        if not all(bool(value.isfinite().all()) for value in weights):
+            raise not_finite("weights", self.done.step, self.state_path, self.dtype)
 
     def _collapsed(self, row: dict[str, Any]) -> bool:
         """Attack the last batch of a single-step objective with the training attack at full eps."""
@@ -270,13 +264,11 @@ class _Run:
         return "validation_clean" if self.attack is None else "validation_robust"
 
     def _resume(self) -> None:
-        with self.processes.together():
+        with self.processes.main_first():  # it puts a whole state in the place of a damaged one
             if has_state(self.state_path):
                 self._load()
         self.processes.check_start(self.model, self.identity, self.done.step)
-        # A kill may come between a line of the history and the state: the state is what counts.
-        rows = [row for row in read_jsonl(self.history_path) if row["step"] <= self.done.step]
-        self.processes.main_does(lambda: write_jsonl(self.history_path, rows))
+        self.processes.main_does(lambda: self.history.begin(self.done.step))
 
     def _load(self, returns: int | None = None) -> None:
         """Take the saved state; ``returns`` in place of its own count."""

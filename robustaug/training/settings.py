@@ -9,6 +9,7 @@ from robustaug.data.augmentation import AugmentationName
 from robustaug.errors import RobustAugError
 from robustaug.hardware import Precision
 from robustaug.training.average import EMA, SWA, Average
+from robustaug.training.board import check_tensorboard
 from robustaug.training.objectives import OBJECTIVES, AttackMode, Objective, ObjectiveName, WeightPerturbation
 from robustaug.training.schedule import PAPERS_DROPS, Schedule, check_drops, rate_at
 from robustaug.training.watch import OnCollapse
@@ -65,6 +66,7 @@ class TrainingSettings:
             ``rs_fgsm`` and ``n_fgsm``, ``"return"``: the run goes on from its last state with other noise, for
             ``n_fgsm`` half as much again, three times at most.
         gradient_clip: Largest Euclidean norm of a step's gradient, all weights together; None does not clip.
+        tensorboard: Whether each row of the history is also written for TensorBoard.
 
     Raises:
         RobustAugError: a number out of range, or a parameter of another objective.
@@ -98,6 +100,7 @@ class TrainingSettings:
     swa: float | None = None
     gradient_clip: float | None = None
     on_collapse: OnCollapse = "report"
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "validate_every", "validation_samples"):
@@ -126,6 +129,7 @@ class TrainingSettings:
                 f"not for {self.objective}; set it to 'report'"
             )
         check_drops(self.schedule, self.drops)
+        check_tensorboard(self.tensorboard)
         self.build_objective()
 
     def build_objective(self) -> Objective:

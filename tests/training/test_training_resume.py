@@ -44,8 +44,8 @@ def killing(name: str, call: int, *, after: bool) -> Callable[..., Any]:
     """The function ``name`` of the loop, killed at its ``call``-th call, before it does anything or when it is done."""
     from robustaug.training import loop  # noqa: PLC0415
 
-    true = getattr(_Run, name) if hasattr(_Run, name) else getattr(loop, name)
-    calls = [0]
+    owner, _, last = name.rpartition(".")
+    true, calls = getattr(getattr(loop, owner) if owner else loop, last), [0]
 
     def planted(*arguments: Any, **options: Any) -> Any:
         calls[0] += 1
@@ -66,8 +66,8 @@ def killing(name: str, call: int, *, after: bool) -> Callable[..., Any]:
         ("_Run._step", 4, False),  # in the middle of a window
         ("_Run._step", 4, True),
         ("_Run._accuracy", 3, True),  # while it looks at the validation split
-        ("append_jsonl", 2, False),
-        ("append_jsonl", 2, True),  # a line of the history without its state
+        ("History.add", 2, False),
+        ("History.add", 2, True),  # a line of the history without its state
         ("save_state", 1, False),
         ("save_state", 2, True),
         ("save_state", 4, True),  # everything is done but for the return
@@ -83,7 +83,7 @@ def test_a_killed_run_goes_on_to_the_same_weights(
 ) -> None:
     optimizer, uninterrupted, folder = whole
     with monkeypatch.context() as patch:
-        patch.setattr(f"robustaug.training.loop.{name}", killing(name.removeprefix("_Run."), call, after=after))
+        patch.setattr(f"robustaug.training.loop.{name}", killing(name, call, after=after))
         with pytest.raises(Killed):
             run(tmp_path, network(), MIX, optimizer=optimizer, **OPTIONS)
     resumed = network(seed=9)  # its weights are of no matter once there is a state
