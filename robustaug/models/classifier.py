@@ -15,7 +15,7 @@ class ModelSpec:
     """What is needed to build a model again: the arguments of ``build_model``, without the weights.
 
     Attributes:
-        name: ``small_cnn``, ``preact_resnet18`` or ``torchvision:NAME``.
+        name: ``small_cnn``, ``wide_resnet8``, ``preact_resnet18`` or ``torchvision:NAME``.
         num_classes: number of logits K.
         image_size: (H, W) in pixels.
         options: the model's own options, plain JSON values.

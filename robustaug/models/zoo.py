@@ -10,10 +10,10 @@ from torch import nn
 
 from robustaug.errors import RobustAugError
 from robustaug.models.classifier import ImageClassifier, ModelSpec
-from robustaug.models.networks import PreActResNet18, small_cnn
+from robustaug.models.networks import PreActResNet18, WideResNet8, small_cnn
 from robustaug.randomness import derive_seed
 
-_OWN_OPTIONS = {"small_cnn": ("width",), "preact_resnet18": ("width",)}
+_OWN_OPTIONS = dict.fromkeys(("small_cnn", "wide_resnet8", "preact_resnet18"), ("width",))
 _PREFIX = "torchvision:"
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Their published weights expect inputs in [-1, 1] and hold auxiliary heads that only training from nothing needs.
@@ -41,13 +41,14 @@ def build_model(
     The initial weights depend on ``seed`` alone; the global random state is not touched.
 
     Args:
-        name: ``small_cnn``, ``preact_resnet18`` or ``torchvision:NAME`` for any classifier of torchvision.
+        name: ``small_cnn``, ``wide_resnet8``, ``preact_resnet18``, or ``torchvision:NAME`` for any classifier of
+            torchvision.
         num_classes: number of logits, at least 2.
         image_size: (H, W) of the images.
         mean: one value a channel; by default 0.5, or ImageNet's for torchvision's models.
         std: one value a channel; by default 0.5, or ImageNet's for torchvision's models.
         seed: seed of the initial weights.
-        **options: ``width`` for the first two; ``weights`` for torchvision's, passed through (torchvision downloads
+        **options: ``width`` for the first three; ``weights`` for torchvision's, passed through (torchvision downloads
             them once), with a new head in place of the 1000 ImageNet classes.
 
     Raises:
@@ -68,6 +69,8 @@ def build_model(
         match name:
             case "small_cnn":
                 backbone: nn.Module = small_cnn(num_classes, image_size, **options)
+            case "wide_resnet8":
+                backbone = WideResNet8(num_classes, image_size, **options)
             case "preact_resnet18":
                 backbone = PreActResNet18(num_classes, **options)
             case _:
@@ -129,11 +132,8 @@ def _probe(model: nn.Module, image_size: tuple[int, int]) -> None:
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
-    known = list(known)
-    found = difflib.get_close_matches(word, known, n=1, cutoff=0.5) or difflib.get_close_matches(
-        word, [k.removeprefix(_PREFIX) for k in known], n=1, cutoff=0.5
-    )
-    if not found:
-        return f"; known are {', '.join(known[:4])}{', ...' if len(known) > 4 else ''}"
-    match = next(k for k in known if k.removeprefix(_PREFIX) == found[0].removeprefix(_PREFIX))
-    return f"; did you mean {match!r}?"
+    by_name = {name.removeprefix(_PREFIX): name for name in known}
+    found = difflib.get_close_matches(word.removeprefix(_PREFIX), by_name, n=1, cutoff=0.5)
+    if found:
+        return f"; did you mean {by_name[found[0]]!r}?"
+    return f"; known are {', '.join([*by_name.values()][:4])}{', ...' if len(by_name) > 4 else ''}"

@@ -41,7 +41,7 @@ def rewrite(path, change=None, metadata=None):
     safetensors.torch.save_file(tensors, path, metadata=texts)
 
 
-@pytest.mark.parametrize("name", ["small_cnn", "preact_resnet18", "torchvision:mobilenet_v3_small"])
+@pytest.mark.parametrize("name", ["small_cnn", "wide_resnet8", "preact_resnet18", "torchvision:mobilenet_v3_small"])
 def test_a_model_comes_back_whole(name, tmp_path):
     options = {} if name.startswith("torchvision") else {"width": 4}
     model = build_model(name, 3, (32, 32), (0.1, 0.2, 0.3), (0.4, 0.5, 0.6), seed=5, **options)

@@ -1,5 +1,7 @@
 """Classifiers by name: known sizes, reproducible weights, clear errors."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 import torchvision
@@ -59,6 +61,33 @@ def test_preact_resnet18_ends_in_a_batch_norm():
     assert torch.equal(network(torch.rand(2, 3, 32, 32)), network.head.bias.expand(2, 10))
 
 
+def test_wide_resnet8_size_in_closed_form():
+    widths = (32, 64, 128, 256)
+    convolutions = 27 * 32 + 32 + sum(9 * before * after + 9 * after**2 for before, after in pairwise(widths))
+    norms = 2 * 2 * (64 + 128 + 256)
+    assert parameters(build_model("wide_resnet8", 10, (32, 32))) == convolutions + norms + 256 * 10 + 10
+
+
+@pytest.mark.parametrize("size", [(8, 8), (17, 31), (32, 32), (64, 48)])
+def test_wide_resnet8_pools_thrice_and_adds_a_residual_each_time(size):
+    network = build_model("wide_resnet8", 5, size, width=4).backbone.eval()
+    for stage in network.stages:
+        nn.init.zeros_(stage.bn2.weight)  # no residual
+    x = F.relu(network.stem(torch.rand(2, 3, *size, generator=torch.Generator().manual_seed(0))))
+    scale = (1 + network.stages[0].bn1.eps) ** -0.5  # fresh batch norm in eval mode only divides by this
+    expected = x
+    for stage in network.stages:
+        expected = F.relu(F.max_pool2d(F.conv2d(expected, stage.conv1.weight, padding=1), 2) * scale)
+    with torch.no_grad():
+        assert expected.shape[2:] == (size[0] // 8, size[1] // 8)
+        assert torch.allclose(network.stages(x), expected, atol=1e-6)
+        stage = network.stages[0]
+        nn.init.ones_(stage.bn2.weight)
+        first = F.relu(F.max_pool2d(F.conv2d(x, stage.conv1.weight, padding=1), 2) * scale)
+        residual = F.relu(F.conv2d(first, stage.conv2.weight, padding=1) * scale)
+        assert torch.allclose(stage(x), first + residual, atol=1e-6)
+
+
 def test_small_cnn_size_in_closed_form():
     convolutions = (3 * 16 * 16 + 16) + (16 * 32 * 16 + 32)
     dense = (32 * 7 * 7 * 128 + 128) + (128 * 10 + 10)
@@ -73,7 +102,7 @@ def test_small_cnn_takes_any_size_from_16_px_and_keeps_its_map_small(size):
     assert flat <= 4 * 4 * 8 * 8
 
 
-@pytest.mark.parametrize("name", ["small_cnn", "preact_resnet18", "torchvision:squeezenet1_1"])
+@pytest.mark.parametrize("name", ["small_cnn", "wide_resnet8", "preact_resnet18", "torchvision:squeezenet1_1"])
 def test_initial_weights_depend_on_the_seed_alone(name):
     state = torch.get_rng_state()
     first = build_model(name, 4, (32, 32), seed=3).state_dict()
@@ -116,7 +145,9 @@ def test_published_inceptions_lose_their_auxiliary_heads(name, size, monkeypatch
 
 def test_model_names_are_own_ones_and_torchvisions():
     names = model_names()
-    assert {"small_cnn", "preact_resnet18", "torchvision:resnet50", "torchvision:vit_b_16"} <= set(names)
+    assert {"small_cnn", "wide_resnet8", "preact_resnet18", "torchvision:resnet50", "torchvision:vit_b_16"} <= set(
+        names
+    )
     assert "torchvision:raft_large" not in names
 
 
@@ -126,12 +157,14 @@ def test_model_names_are_own_ones_and_torchvisions():
         ({"name": "smal_cnn"}, "did you mean 'small_cnn'"),
         ({"name": "torchvision:resent50"}, "did you mean 'torchvision:resnet50'"),
         ({"name": "resnet50"}, "did you mean 'torchvision:resnet50'"),
-        ({"name": "qqq"}, "known are small_cnn, preact_resnet18"),
+        ({"name": "qqq"}, "known are small_cnn, wide_resnet8, preact_resnet18"),
         ({"name": "small_cnn", "widht": 3}, "option 'widht' is unknown; did you mean 'width'"),
         ({"name": "torchvision:resnet18", "wieghts": "DEFAULT"}, "did you mean 'weights'"),
         ({"name": "torchvision:resnet18", "weights": "NONESUCH"}, "torchvision:resnet18 cannot be built"),
         ({"name": "small_cnn", "width": 0}, "width 0 must be"),
         ({"name": "preact_resnet18", "width": 1.5}, "width 1.5 must be"),
+        ({"name": "wide_resnet8", "width": 1}, "width 1 must be a whole number from 2 up"),
+        ({"name": "wide_resnet8", "image_size": (7, 32)}, "works from 8 px up"),
         ({"name": "small_cnn", "image_size": (15, 28)}, "from 16 px up, the images are 15x28"),
         ({"name": "small_cnn", "num_classes": 1}, "at least 2 classes"),
         ({"name": "torchvision:alexnet", "image_size": (16, 16)}, "cannot be built for 16x16 images"),
