@@ -75,7 +75,9 @@ def train_arm(config: ExperimentConfig, out: Path, arm: str | None = None, *, co
         RobustAugError: no such arm, or anything else the user can mend; what is done is kept.
     """
     name = _arm_of(config, arm)
-    processes = present()
+    processes, training = present(), config.training
+    counts = config.arms[name].mix().counts(training.batch_size)
+    processes.check(counts, training.attack(config.threat.model()), training.attack_mode)  # before anything is made
     with processes.main_first():
         prepared = prepare(config, out, resume=True, console=console)
     run = prepared.run

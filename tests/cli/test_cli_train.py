@@ -1,6 +1,9 @@
 """One arm trained from the command line: what it leaves for ``run`` and ``evaluate``, alone and by two processes."""
 
+import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ from cli_cases import CommandLine
 
 from robustaug.cli import app
 from robustaug.files import read_jsonl
+from robustaug.training.distributed import Processes
 from robustaug.training.loop import _Run
 
 ARM = Path("arms") / "adversarial"
@@ -108,3 +112,42 @@ def test_bad_input_of_train(cli: CommandLine, trained: Path, work: Path, monkeyp
     assert answer.err.splitlines()[0] == "1 files could not be used:"
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "an experiment runs in one process, but a launcher started 2" in cli("run", "job.toml", "--resume").line()
+
+
+OPTIONS = ["--set", "arms={adversarial={adversarial=0.5, stylised=0.25}}", "--set", "style.method=adain"]
+LAUNCH = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes=2", "--main_process_port=0"]
+
+
+def test_two_processes_of_the_launcher_train_as_one_does(cli: CommandLine, work: Path) -> None:
+    """``--multi_gpu`` is what starts several processes; where there is no GPU, they meet on the CPU."""
+    alone = cli("train", "job.toml", "--out", "one", *OPTIONS)
+    assert (alone.code, alone.err) == (0, "")
+    environment = os.environ | {"CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, *LAUNCH, "-m", "robustaug", "train", "job.toml", "--out", "two", *OPTIONS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+    def timeless(text: str) -> list[str]:
+        return [line for line in text.replace("two", "one").splitlines() if not line.startswith("Trained arm")]
+
+    assert timeless(done.stdout) == timeless(alone.out)  # one of the two prints
+    one, two = rows(work / "one"), rows(work / "two")
+    assert [row["step"] for row in two] == [2, 4]
+    for a, b in zip(one, two, strict=True):
+        assert a == b | {"loss": pytest.approx(b["loss"], rel=1e-5)}
+    files = [{path.relative_to(work / run) for path in (work / run).rglob("*")} for run in ("one", "two")]
+    assert files[0] == files[1]
+    log = (work / "two" / "log.txt").read_text()
+    assert log.count("Stylising") == log.count("Training arm") == log.count("Trained arm") == 1
+    after = cli("train", "job.toml", "--out", "two", *OPTIONS)  # alone: the same run, and it is done
+    assert after.code == 0
+    assert "Training arm" not in after.out
+
+
+def test_what_several_processes_cannot_share_is_refused_first(
+    cli: CommandLine, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustaug.experiment.arms.present", lambda: Processes(0, 2))
+    said = cli("train", "job.toml", "--set", "training.batch_size=9").line()
+    assert said == "training.batch_size is 9 for all 2 processes together; set a multiple of it"
+    assert not (work / "runs").exists()
