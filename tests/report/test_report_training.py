@@ -119,6 +119,15 @@ def test_training_accuracy_is_thin_and_averages_have_lines_of_their_own() -> Non
     ]
 
 
+@pytest.mark.parametrize("key", ["training_clean", "training_clean_batch"])
+def test_clean_training_accuracy_is_drawn_under_either_name(key: str) -> None:
+    figure = figure_of({"adversarial": [{"step": step, key: step / 4} for step in (1, 2)]})
+    assert figure is not None
+    (axes,) = figure.axes
+    assert axes.get_ylabel() == "clean, %"
+    assert [list(line.get_ydata()) for line in drawn(axes)] == [[25, 50]]
+
+
 def test_a_collapse_and_the_return_from_it_are_shown() -> None:
     rows = [
         {"step": 10, "validation_robust": 0.5, "training_robust": 0.5},

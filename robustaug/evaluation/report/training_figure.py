@@ -20,7 +20,12 @@ Style = Literal["-", "--", ":", "-."]
 _MAX_POINTS = 200  # of a curve; more are averaged
 _PANELS = {"loss": "training loss", "clean": "clean, %", "robust": "under attack, %"}
 # Columns of the history and their panels. ``training_robust``, of single batches, is left to the marks of a collapse.
-_TRAINING = {"loss": "loss", "training_clean": "clean", "training_robust_running": "robust"}
+_TRAINING = {
+    "loss": "loss",
+    "training_clean": "clean",
+    "training_clean_batch": "clean",  # in the place of the former
+    "training_robust_running": "robust",
+}
 _VALIDATION = re.compile(r"validation_(clean|robust)(?:_(\w+))?")
 _AVERAGES: tuple[Style, ...] = ("--", ":", "-.")  # averaged weights, in the order in which they are found
 _THIN = 0.7
