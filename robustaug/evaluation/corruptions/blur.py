@@ -40,8 +40,8 @@ def glass_blur(images: Tensor, seeds: Tensor, sigma: float, reach: int, rounds: 
         shift = (randomness.uniform(randomness.fold(seeds, number), (2, pixels)) * (2 * reach)).long() - reach
         taken = torch.where(inner, place + shift[:, 0] * width + shift[:, 1], place)
         # What was passed before has its new content: a pointer to its entry in the second half; the first half is
-        # the old content.
-        is_new = inner[taken] & (taken > place)
+        # the old content. Outside the inner part both are the same.
+        is_new = taken > place
         pointer = torch.cat([place.expand(n, -1), taken + is_new * pixels], 1)
         for _ in range(pixels.bit_length()):
             pointer = pointer.gather(1, pointer)
