@@ -250,7 +250,13 @@ def refuse_several(what: str) -> None:
 
 def _reduced(value: Tensor, how: Any) -> Tensor:
     value = value.detach().clone(memory_format=torch.contiguous_format)
-    dist.all_reduce(value, op=how)
+    try:
+        dist.all_reduce(value, op=how)
+    except RuntimeError as error:
+        raise RobustAugError(
+            f"another process of this run is gone ({str(error).splitlines()[0]}); see what it said, and give the same "
+            "command again to go on from the last state"
+        ) from error
     return value
 
 

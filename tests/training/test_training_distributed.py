@@ -57,6 +57,17 @@ def test_a_failure_stops_all(by_two: Path) -> None:
     assert of_other == ["the disk is full", elsewhere]
 
 
+def test_a_process_that_was_killed_is_one_line_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Connection reset by peer\nand a backtrace")
+
+    monkeypatch.setattr("torch.distributed.all_reduce", broken)
+    value = torch.ones(2, requires_grad=True)
+    for exchange in (Processes(0, 2).total, Processes(0, 2).differentiable_total):
+        with pytest.raises(RobustAugError, match=r"process of this run is gone \(Connection reset by peer\); see what"):
+            exchange(value)
+
+
 def test_alone_nothing_is_by_two() -> None:
     alone, value = Processes(), torch.tensor([1.0])
     assert alone.is_main
