@@ -3,15 +3,16 @@
     python benchmarks/training.py [--width 64] [--batch 128] [--rounds 5] [--float32] [--quick] [--json FILE]
 
 Every way trains a PreActResNet-18 on the same digits of 32 px at linf 8/255, mirrored and moved by up to 4 px, with
-SGD. In each round every way of a case takes its turn: an untimed step, which makes the optimiser's state, and then one
-step (PGD, TRADES) or three (N-FGSM) that are timed; on a GPU twenty times as many. A row is the median over the rounds,
+SGD. In each round every way of a case takes its turn of one step (PGD and TRADES, whose plain float32 step takes 20
+seconds at width 64 on two cores) or three (N-FGSM); on a GPU twenty times as many. A row is the median over the rounds,
 its ratio the median of the rounds' ratios to the plain float32 loop of its case.
 
 ``robustaug`` is ``robustaug.training.train`` itself, timed between two calls of its progress callback, which stops it
-there: its end is far away, so that no turn holds a look at the validation split or the writing of a state. "around" is
-what the loop costs: how much longer its step takes, in percent, than its objective's bare step, which has turns in the
-same rounds: attack, forward, backward and optimiser on one batch that lies ready, in the same precision and on the same
-network, so in the same layout.
+there: its end is far away, so that no turn holds a look at the validation split or the writing of a state. It starts
+anew in each turn, so its first step, which makes the optimiser's state, is not timed; plain loops go on with theirs.
+"around" is what the loop costs: how much longer its step takes, in percent, than its objective's bare step, which has
+turns in the same rounds: attack, forward, backward and optimiser on one batch that lies ready, in the same precision
+and on the same network, so in the same layout.
 
 The plain loops draw a batch of bytes, mirror each image, take one random crop for all (cheaper than one for each, as in
 the library), attack in eval mode, and step. The bfloat16 one is autocast with channels last, the best of plain torch.
@@ -45,6 +46,7 @@ BETA = 6.0  # of TRADES
 TIMED_STEPS = {"pgd": 1, "trades": 1, "n_fgsm": 3}
 ON_A_GPU = 20  # times as many
 
+Step = Callable[[], object]
 Turn = Callable[[], float]  # seconds of a step
 Perturb = Callable[[nn.Module, Tensor, Tensor], Tensor]
 Loss = Callable[[nn.Module, Tensor, Tensor, Tensor], Tensor]
@@ -90,8 +92,8 @@ class Setup:
             train(model, composite, self.data, attack=attack, settings=settings, folder=Path(folder), progress=progress)
         return (ended - began) / steps
 
-    def alone(self, model: nn.Module, settings: TrainingSettings, steps: int) -> float:
-        """A turn of the objective's bare step."""
+    def alone(self, model: nn.Module, settings: TrainingSettings) -> Step:
+        """The objective's bare step."""
         rows = torch.arange(self.batch)
         batch = self.data.select(rows)
         attack = PGD(ThreatModel("linf", EPS), settings.precision, steps=ATTACK_STEPS, step_size=STEP_SIZE)
@@ -102,18 +104,18 @@ class Setup:
         objective = settings.build_objective()
         learner = Learner(model, resolve_precision(settings.precision, self.device), settings.attack_mode)
         optimizer = build_optimizer(model, settings)
-        model.train()
 
         def step() -> None:
+            learner.train()
             adversarial = objective.perturbed(learner, task)
             optimizer.zero_grad(set_to_none=True)
             objective.gradients(learner, task, adversarial)
             optimizer.step()
 
-        return _turn(step, steps)
+        return step
 
-    def plain(self, model: nn.Module, perturb: Perturb, loss: Loss, dtype: torch.dtype, steps: int) -> float:
-        """A turn of a plain loop."""
+    def plain(self, model: nn.Module, perturb: Perturb, loss: Loss, dtype: torch.dtype) -> Step:
+        """A step of a plain loop."""
         images, labels = self.data.images.to(self.device), self.data.labels.to(self.device)
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9, nesterov=True, weight_decay=5e-4)
         model.train()
@@ -134,11 +136,11 @@ class Setup:
             value.backward()
             optimizer.step()
 
-        return _turn(step, steps)
+        return step
 
 
-def _turn(step: Callable[[], None], steps: int) -> float:
-    step()
+def of_steps(step: Step, steps: int) -> float:
+    """A turn of a bare step."""
     seconds, _ = timed(lambda: [step() for _ in range(steps)])
     return seconds / steps
 
@@ -187,15 +189,15 @@ def compare(setup: Setup, objective: str, own: dict[str, dict[str, Any]], rounds
     name, plainly, perturb, loss = PLAIN[objective]
     baseline = (plainly, "float32")
     turns: dict[tuple[str, str], Turn] = {
-        baseline: partial(setup.plain, setup.model(), perturb, loss, torch.float32, steps)
+        baseline: partial(of_steps, setup.plain(setup.model(), perturb, loss, torch.float32), steps)
     }
     if objective == "n_fgsm":
         fast = setup.model().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        turns[plainly, "bfloat16"] = partial(setup.plain, fast, perturb, loss, torch.bfloat16, steps)
+        turns[plainly, "bfloat16"] = partial(of_steps, setup.plain(fast, perturb, loss, torch.bfloat16), steps)
     for mode, choices in own.items():
         settings, model = setup.settings(objective=objective, **choices), setup.model()
         turns["robustaug", mode] = partial(setup.loop, model, settings, steps)
-        turns["its step alone", mode] = partial(setup.alone, model, settings, steps)
+        turns["its step alone", mode] = partial(of_steps, setup.alone(model, settings), steps)
     seconds: dict[tuple[str, str], list[float]] = {way: [] for way in turns}
     for _ in range(rounds):
         for way, turn in turns.items():
