@@ -1,5 +1,7 @@
 """What a training refuses: before its first step, and numbers that are none."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -39,6 +41,27 @@ def check_run(
             f"the model has {logits.shape[1]} outputs for {len(data.originals.class_names)} classes; "
             "build it with one for each"
         )
+
+
+@contextmanager
+def compiling(wanted: bool) -> Iterator[None]:
+    """A block in which torch compiles, if it is wanted.
+
+    Raises:
+        RobustAugError: it cannot.
+    """
+    if not wanted:
+        yield
+        return
+    from torch._dynamo.exc import TorchDynamoException  # noqa: PLC0415 - takes two seconds
+
+    try:
+        yield
+    except TorchDynamoException as error:
+        reason = " ".join(str(error).split())[:200]
+        raise RobustAugError(
+            f"torch.compile fails on this model or machine ({reason}); set training.compiled = false"
+        ) from error
 
 
 def not_finite(what: str, step: int, state: Path, dtype: torch.dtype) -> RobustAugError:

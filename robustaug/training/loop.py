@@ -17,7 +17,7 @@ from robustaug.progress import Advance
 from robustaug.training.augment import prepared
 from robustaug.training.average import counting_anew
 from robustaug.training.batch_norm import whole_batch_norms
-from robustaug.training.checks import check_run, not_finite
+from robustaug.training.checks import check_run, compiling, not_finite
 from robustaug.training.counters import Counters, summary
 from robustaug.training.distributed import present
 from robustaug.training.history import History
@@ -108,7 +108,9 @@ class _Run:
             self.objective.check(self.attack)
         auxiliary = AuxiliaryNorms(model) if settings.advprop else None
         self.processes = present()
-        self.learner = Learner(model, self.dtype, settings.attack_mode, auxiliary, processes=self.processes)
+        self.learner = Learner(
+            model, self.dtype, settings.attack_mode, auxiliary, processes=self.processes, compiled=settings.compiled
+        )
         solver = None if self.attack is None else self.objective.attack(self.attack)
         self.processes.check(data.mix.counts(settings.batch_size), solver, settings.attack_mode)
         self.optimizer = build_optimizer(self.learner.trainable(), settings)
@@ -126,10 +128,12 @@ class _Run:
         self.counters = Counters(self.device, self.done.step, self.processes)
         progress(self.done.step)
         devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices), whole_batch_norms(self.learner.trainable(), self.processes):
+        norms = whole_batch_norms(self.learner.trainable(), self.processes)
+        with torch.random.fork_rng(devices=devices), norms, self.learner.arranged():
             began = time.monotonic() - self.done.seconds
             while self.done.step < self.settings.steps:
-                self._step(self.done.step)
+                with compiling(self.settings.compiled):
+                    self._step(self.done.step)
                 self.done.step += 1
                 if self.done.step % self.settings.validate_every == 0 or self.done.step == self.settings.steps:
                     self.done.seconds = time.monotonic() - began

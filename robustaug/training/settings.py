@@ -67,6 +67,7 @@ class TrainingSettings:
             ``n_fgsm`` half as much again, three times at most.
         gradient_clip: Largest Euclidean norm of a step's gradient, all weights together; None does not clip.
         tensorboard: Whether each row of the history is also written for TensorBoard.
+        compiled: Whether the steps' passes go through ``torch.compile``; looks at the validation split do not.
 
     Raises:
         RobustAugError: a number out of range, or a parameter of another objective.
@@ -101,6 +102,7 @@ class TrainingSettings:
     gradient_clip: float | None = None
     on_collapse: OnCollapse = "report"
     tensorboard: bool = False
+    compiled: bool = False
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "validate_every", "validation_samples"):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,7 @@ from robustaug.training.distributed import Processes
 from robustaug.training.objectives.advprop import AuxiliaryNorms
 
 AttackMode = Literal["eval", "train"]
+_BACKEND = "inductor"  # of torch.compile
 _PREFIX = "learner:"  # no module's name has a colon
 
 
@@ -32,6 +33,7 @@ class Learner:
         carried: Tensors that are carried from step to step, the same in every process; saved with the state.
         carried_rows: As ``carried``, with a row for each of the own adversarial rows.
         processes: Those that share each batch.
+        compiled: Whether passes, those of an attack too, go through ``torch.compile``.
     """
 
     model: nn.Module
@@ -41,11 +43,23 @@ class Learner:
     carried: dict[str, Tensor] = field(default_factory=dict)
     carried_rows: dict[str, Tensor] = field(default_factory=dict)
     processes: Processes = field(default_factory=Processes)
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        self._network: Any = torch.compile(self.model, backend=_BACKEND) if self.compiled else self.model
+
+    @property
+    def network(self) -> nn.Module:
+        """What to send images through: the model, or a compiled form of it with the same weights."""
+        network: nn.Module = self._network
+        return network
 
     def forward(self, images: Tensor) -> Tensor:
         """Float32 logits (N, K) with their graph; the main batch norms see these images."""
+        if self.dtype != torch.float32:
+            images = images.contiguous(memory_format=torch.channels_last)
         with autocast(self.dtype, images.device):
-            logits: Tensor = self.model(images)
+            logits: Tensor = self._network(images)
         return logits.float()
 
     def forward_adversarial(self, images: Tensor) -> Tensor:
@@ -61,6 +75,17 @@ class Learner:
         order, first = is_adversarial.argsort(stable=True), len(images) - len(rows)  # nonzero would wait for the device
         others, adversarial = images[order[:first]], images[order[first:]]
         return torch.cat([self.forward(others), self.forward_adversarial(adversarial)])[order.argsort()]
+
+    @contextmanager
+    def arranged(self) -> Iterator[None]:
+        """A block in which filters have channels last where matrix units want it: not in float32."""
+        if self.dtype != torch.float32:
+            self.model.to(memory_format=torch.channels_last)
+        try:
+            yield
+        finally:
+            if self.dtype != torch.float32:
+                self.model.to(memory_format=torch.contiguous_format)
 
     @contextmanager
     def attacked(self) -> Iterator[None]:

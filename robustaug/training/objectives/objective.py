@@ -92,7 +92,7 @@ class Objective(ABC):
             return task.images[:0]
         with learner.attacked():
             return self.attack(task.attack).perturb(
-                learner.model, task.images[task.rows], task.labels[task.rows], seeds=task.seeds
+                learner.network, task.images[task.rows], task.labels[task.rows], seeds=task.seeds
             )
 
     @abstractmethod
