@@ -196,9 +196,9 @@ def test_the_protocol_table_is_the_code() -> None:
     differing = {
         entry.name
         for entry in fields(Protocol)
-        if entry.name != "name" and len({getattr(protocol, entry.name) for protocol in PROTOCOLS.values()}) > 1
+        if len({str(getattr(protocol, entry.name)) for protocol in PROTOCOLS.values()}) > 1
     }
-    assert set(documented["quick"]) == differing
+    assert set(documented["quick"]) == differing - {"name", "attacks"}  # told in the section on protocols
     for name, settings in documented.items():
         assert settings == {key: getattr(PROTOCOLS[name], key) for key in settings}
 

@@ -2,7 +2,8 @@
 
 from robustaug.evaluation.checks import Check, check_arm, check_splits
 from robustaug.evaluation.harness import evaluate_arm, evaluation_work, stratified_choice
-from robustaug.evaluation.protocol import PROTOCOLS, Protocol
+from robustaug.evaluation.protocol import PROTOCOLS, Protocol, load_protocol, protocol_of
+from robustaug.evaluation.protocol_attack import ProtocolAttack
 from robustaug.evaluation.results import ArmEvaluation, compare_arms, load_evaluation, save_evaluation
 from robustaug.evaluation.statistics import Accuracy, McNemar, accuracy_interval, holm, mcnemar
 
@@ -13,6 +14,7 @@ __all__ = [
     "Check",
     "McNemar",
     "Protocol",
+    "ProtocolAttack",
     "accuracy_interval",
     "check_arm",
     "check_splits",
@@ -21,7 +23,9 @@ __all__ = [
     "evaluation_work",
     "holm",
     "load_evaluation",
+    "load_protocol",
     "mcnemar",
+    "protocol_of",
     "save_evaluation",
     "stratified_choice",
 ]

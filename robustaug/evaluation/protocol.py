@@ -1,18 +1,27 @@
-"""How much is measured: samples, steps, restarts, the grid of radii."""
+"""How much is measured: samples, steps, restarts, attacks, the grid of radii; as presets and from TOML files."""
 
+import difflib
 import json
 import math
-from dataclasses import asdict, dataclass
+import tomllib
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
-from robustaug.attacks import ThreatModel
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass as checked_dataclass
+
+from robustaug.attacks import Attack, ThreatModel
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.corruptions import SEVERITIES
+from robustaug.evaluation.protocol_attack import ProtocolAttack
 from robustaug.files import sha256
 from robustaug.hardware import Precision
 
 _MULTIPLES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0)
+_MAY_BE_ZERO = ("corruption_samples", "transfer_samples", "minimal_samples")
+RESERVED = ("clean", "fgsm", "pgd", "noise", "eps_curve", "unseen_style", "corruptions", "transfer", "minimal")
 
 
 @dataclass(frozen=True)
@@ -26,8 +35,11 @@ class Protocol:
         pgd_steps: gradient steps of PGD.
         pgd_restarts: random starts of PGD; a sample keeps its worst.
         noise_draws: random perturbations a sample; the worst counts.
+        attacks: further attacks, each a metric of its own.
+        transfer_samples: attacked images that PGD also attacks on each surrogate, where there is one; 0 leaves it out.
+        minimal_samples: attacked images whose smallest adversarial distance is looked for; 0 leaves it out.
         curve_samples: test images behind the curve of accuracy against eps.
-        curve_steps: PGD steps (one restart) at each eps of the curve.
+        curve_steps: PGD steps (one restart) at each eps of the curve, and of the search for smallest distances.
         curve_multiples: the curve's grid, ascending from 0, in units of the threat model's eps. It ends where accuracy
             reaches chance, at the latest at the largest distance that the bounds allow, which is always its last point.
         unseen_style_samples: test images that the caller stylises with held-out paintings.
@@ -38,16 +50,19 @@ class Protocol:
         precision: of the attacks' gradients; every verdict is float32.
 
     Raises:
-        RobustAugError: a number below 1 (below 0 for ``corruption_samples``), a grid that does not ascend from 0, or
+        RobustAugError: a number below 1 (below 0 for those that 0 leaves out), a grid that does not ascend from 0, or
             severities that do not ascend from 1 to 5.
     """
 
-    name: str = "standard"
+    name: str = "custom"
     version: int = 1
     samples: int = 1000
     pgd_steps: int = 40
     pgd_restarts: int = 5
     noise_draws: int = 20
+    attacks: tuple[ProtocolAttack, ...] = ()
+    transfer_samples: int = 0
+    minimal_samples: int = 0
     curve_samples: int = 500
     curve_steps: int = 20
     curve_multiples: tuple[float, ...] = _MULTIPLES
@@ -58,8 +73,8 @@ class Protocol:
     precision: Precision = "float32"
 
     def __post_init__(self) -> None:
-        for name, value in asdict(self).items():
-            least = 0 if name == "corruption_samples" else 1
+        for name, value in vars(self).items():
+            least = 0 if name in _MAY_BE_ZERO else 1
             if isinstance(value, int) and value < least:
                 raise RobustAugError(f"protocol {self.name}: {name} is {value}; it must be at least {least}")
         grid = self.curve_multiples
@@ -79,6 +94,22 @@ class Protocol:
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain values."""
         return asdict(self)
+
+    def further_attacks(self, threat: ThreatModel, shape: tuple[int, ...]) -> dict[str, Attack]:
+        """The attacks of ``attacks`` by metric, for images of shape (C, H, W).
+
+        Raises:
+            RobustAugError: two have one name, or an attack that does not fit the threat model.
+        """
+        built: dict[str, Attack] = {}
+        for entry in self.attacks:
+            metric = entry.metric(threat)
+            if metric in built or metric in RESERVED:
+                raise RobustAugError(
+                    f"protocol {self.name}: two metrics are named {metric!r}; give this attack another name"
+                )
+            built[metric] = entry.build(threat, shape, self.precision)
+        return built
 
     def eps_grid(self, threat: ThreatModel, shape: tuple[int, ...]) -> list[float]:
         """The radii of the curve for images of shape (C, H, W): ascending from 0 to the largest possible distance.
@@ -104,15 +135,93 @@ def single_eps(threat: ThreatModel) -> float:
     return threat.eps
 
 
-STANDARD = Protocol()
 QUICK = Protocol(
     name="quick",
+    version=2,
     samples=200,
     pgd_steps=20,
-    pgd_restarts=1,
+    pgd_restarts=2,
     noise_draws=5,
     curve_samples=100,
     curve_steps=10,
     unseen_style_samples=200,
+    corruption_samples=40,
+)
+STANDARD = Protocol(
+    name="standard",
+    version=2,
+    attacks=(
+        ProtocolAttack("autoattack"),
+        ProtocolAttack("autoattack", norm="other"),
+        ProtocolAttack("square", options={"queries": 1000}),
+    ),
+    transfer_samples=1000,
+    minimal_samples=200,
+    corruption_samples=1000,
 )
 PROTOCOLS = {protocol.name: protocol for protocol in (QUICK, STANDARD)}
+
+
+def protocol_of(name_or_path: str | Path) -> Protocol:
+    """A preset by name, or a protocol of one's own from a file whose name ends in ``.toml``.
+
+    Raises:
+        RobustAugError: no such preset, or as ``load_protocol``.
+    """
+    name = str(name_or_path)
+    if name in PROTOCOLS:
+        return PROTOCOLS[name]
+    if name.endswith(".toml"):
+        return load_protocol(Path(name))
+    near = difflib.get_close_matches(name, PROTOCOLS, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"use {', '.join(PROTOCOLS)}, or a file that ends in .toml"
+    raise RobustAugError(f"protocol {name!r} is unknown; {hint}")
+
+
+@checked_dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False), frozen=True)
+class _Checked(Protocol):
+    """A protocol whose values have the types that it states."""
+
+
+def load_protocol(path: Path) -> Protocol:
+    """Read a protocol from a TOML file: the keys of ``Protocol``, on top of those of ``base = "quick"`` where given.
+
+    Without a ``name`` it is called as the file.
+
+    Raises:
+        RobustAugError: one line that names the file, the key and, for an unknown one, the nearest known one.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RobustAugError(f"cannot read the protocol {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RobustAugError(f"{path} is not valid TOML: {error}") from error
+    base = content.pop("base", None)
+    if base is not None and base not in list(PROTOCOLS):
+        raise RobustAugError(f"{path}: 'base' = {base!r}: use {' or '.join(PROTOCOLS)}, or leave it out")
+    given: dict[str, Any] = {"name": path.stem, "version": 1} | content
+    start = {} if base is None else {field.name: getattr(PROTOCOLS[base], field.name) for field in fields(Protocol)}
+    try:
+        checked = _Checked(**(start | given))
+    except ValidationError as error:
+        raise RobustAugError(f"{path}: {_first_problem(error)}") from None
+    except RobustAugError as error:
+        raise RobustAugError(f"{path}: {error}") from None
+    return replace(Protocol(), **{field.name: getattr(checked, field.name) for field in fields(Protocol)})
+
+
+def _first_problem(error: ValidationError) -> str:
+    unknown = ("extra_forbidden", "unexpected_keyword_argument")
+    # A misspelt key is told first: what is missing is often the same one.
+    problem = min(error.errors(include_url=False), key=lambda each: each["type"] not in unknown)
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] in unknown:
+        kind = ProtocolAttack if len(location) > 1 else Protocol
+        known = [field.name for field in fields(kind)] + (["base"] if kind is Protocol else [])
+        nearest = difflib.get_close_matches(location[-1], known, n=1, cutoff=0.0)
+        return f"unknown key '{key}'; the nearest known one is '{nearest[0]}'"
+    if problem["type"] == "missing":
+        return f"'{key}' is missing"
+    return f"'{key}' = {problem.get('input')!r}: {problem['msg']}"

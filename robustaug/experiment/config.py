@@ -272,4 +272,6 @@ def _known_keys(section: type, arms: list[str], prefix: str = "") -> Iterator[st
 def _without_none(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_none(entry) for key, entry in value.items() if entry is not None}
+    if isinstance(value, list):
+        return [_without_none(entry) for entry in value]
     return value
