@@ -45,6 +45,22 @@ class McNemar(NamedTuple):
     p_value: float
 
 
+class Difference(NamedTuple):
+    """What one classifier has more than another on the same samples, as a fraction, with its 95% interval.
+
+    Attributes:
+        value: accuracy of the second minus accuracy of the first.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        n: number of samples.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
 def accuracy_interval(correct: Tensor) -> Accuracy:
     """Share of true values in a bool tensor (N,), with the 95% score interval of Wilson (1927).
 
@@ -95,6 +111,36 @@ def mcnemar(a_correct: Tensor, b_correct: Tensor) -> McNemar:
     # Without a discordant pair there is nothing to tell the two apart.
     p_value = float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
     return McNemar(only_a, only_b, p_value)
+
+
+def paired_difference(a_correct: Tensor, b_correct: Tensor) -> Difference:
+    """Accuracy of b minus accuracy of a on the same samples, with a 95% interval.
+
+    For one verdict a sample the interval is that of Agresti and Min (2005, section 2.4): Wald's, after half a sample is
+    added to each cell of the 2 x 2 table, so that two classifiers that never differ still get a width. Several verdicts
+    a sample, (N, ...), are averaged first, and the interval is that of the mean of N independent differences.
+
+    Args:
+        a_correct: bool (N, ...), the first classifier's verdicts.
+        b_correct: bool, the same shape: the second one's on the same samples in the same order.
+
+    Raises:
+        RobustAugError: the two do not have the same shape, or there is no sample.
+    """
+    if a_correct.shape != b_correct.shape or len(a_correct) == 0:
+        raise RobustAugError(
+            f"a difference needs the same samples on both sides, got {len(a_correct)} and {len(b_correct)}"
+        )
+    n, z = len(a_correct), float(norm.ppf(0.975))
+    gained = (b_correct.double() - a_correct.double()).reshape(n, -1).mean(1)
+    value = float(gained.mean())
+    if a_correct.ndim > 1:
+        centre, error = value, float(gained.std()) / n**0.5 if n > 1 else 1.0
+    else:
+        only_a, only_b = int((gained < 0).sum()) + 0.5, int((gained > 0).sum()) + 0.5
+        centre = (only_b - only_a) / (n + 2)
+        error = (((only_a + only_b) / (n + 2) - centre**2) / (n + 2)) ** 0.5
+    return Difference(value, max(-1.0, centre - z * error), min(1.0, centre + z * error), n)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

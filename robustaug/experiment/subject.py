@@ -1,4 +1,4 @@
-"""What a checkpoint is measured on: the data that the user names, in the checkpoint's size."""
+"""What is measured: a checkpoint or somebody's model, and on which images, in the size that it takes."""
 
 from pathlib import Path
 
@@ -10,18 +10,50 @@ from robustaug.data.sources import Part
 from robustaug.data.splits import fingerprint
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.checks import Check, no_test_image_in_training
-from robustaug.models import Checkpoint
+from robustaug.models import Checkpoint, ForeignClassifier, forward_only, load_checkpoint, load_foreign
+
+Subject = Checkpoint | ForeignClassifier
+
+
+def open_subject(source: str) -> Subject:
+    """A checkpoint of our own (``*.safetensors``), or somebody's model: see ``load_foreign``.
+
+    Raises:
+        RobustAugError: as ``load_checkpoint`` and ``load_foreign``.
+    """
+    return load_checkpoint(Path(source)) if Path(source).suffix == ".safetensors" else load_foreign(source)
+
+
+def limits_of(subject: Subject) -> str | None:
+    """What cannot be measured on a subject whose images have been checked, in a sentence; None where everything can."""
+    reason = forward_only(subject.model)
+    if reason is None:
+        return None
+    return (
+        f"{reason}: nothing that needs gradients can be measured on it (FGSM, PGD and its relatives, FAB, AutoAttack, "
+        "accuracy against eps, smallest distances), and accuracy under black-box attacks is only a loose upper "
+        "bound"
+    )
+
+
+def about(subject: Subject) -> dict[str, str]:
+    """What a report says of an arm that is somebody's model: ``{"description": ...}``; empty for our own."""
+    if isinstance(subject, Checkpoint):
+        return {}
+    limits = limits_of(subject)
+    return {"description": f"{subject.kind} {subject.path.name}" + ("" if limits is None else f"; {limits}")}
 
 
 def load_subject(
-    checkpoint: Checkpoint,
+    checkpoint: Subject,
     source: str,
     *,
     split: Part | None = None,
     root: Path | None = None,
     limit: int | None = None,
+    size: int | None = None,
 ) -> tuple[ImageSet, tuple[Skipped, ...], str]:
-    """Load the images that a checkpoint is to be measured on.
+    """Load the images that a classifier is to be measured on.
 
     Args:
         checkpoint: The classifier.
@@ -30,6 +62,7 @@ def load_subject(
             of the very data that the checkpoint was trained on, cut as it was then. Any other folder is taken whole.
         root: Where named sets are kept.
         limit: At most so many images of a class, before the part is cut.
+        size: Side of the square images in px; None takes what the classifier was made for, else the data's own.
 
     Returns:
         The images, the files that could not be used, and the part's name.
@@ -38,8 +71,8 @@ def load_subject(
         RobustAugError: unusable data, or data of another size or with other classes than the checkpoint's.
     """
     trained_on = checkpoint.extra.get("data", {})
-    height, width = checkpoint.image_size
-    size = trained_on.get("size") or (height if height == width else None)
+    height, width = checkpoint.image_size or (None, None)
+    size = size or trained_on.get("size") or (height if height == width else None)
     cut = {key: trained_on[key] for key in ("seed", "validation_share", "test_share") if key in trained_on}
     if split is None:
         split = "test" if source in NAMED_SETS or (Path(source) / "test").is_dir() else "all"
@@ -60,7 +93,7 @@ def load_subject(
     return images, skipped, split
 
 
-def threat_of(checkpoint: Checkpoint, norm: Norm | None, eps: str | None) -> ThreatModel:
+def threat_of(checkpoint: Subject, norm: Norm | None, eps: str | None) -> ThreatModel:
     """The threat model that a user names; what is left out is as the checkpoint was trained for.
 
     Raises:
@@ -68,11 +101,16 @@ def threat_of(checkpoint: Checkpoint, norm: Norm | None, eps: str | None) -> Thr
     """
     trained_for = checkpoint.extra.get("threat", {"norm": "linf", "eps": 8 / 255})
     if eps is None and norm not in (None, trained_for["norm"]):
-        raise RobustAugError(f"--norm {norm} needs an --eps: {checkpoint.path} was trained for {trained_for['norm']}")
+        known = (
+            f"{checkpoint.path} was trained for {trained_for['norm']}"
+            if "threat" in checkpoint.extra
+            else "only linf has a default"
+        )
+        raise RobustAugError(f"--norm {norm} needs an --eps: {known}")
     return ThreatModel(norm or trained_for["norm"], trained_for["eps"] if eps is None else parse_number(eps, "eps"))
 
 
-def check_subject(checkpoint: Checkpoint, images: ImageSet) -> list[Check]:
+def check_subject(checkpoint: Subject, images: ImageSet) -> list[Check]:
     """Whether images that a checkpoint is measured on were trained on; empty where the checkpoint does not tell."""
     known = checkpoint.extra.get("data", {}).get("training_images")
     return [] if known is None else [no_test_image_in_training(set(known), images)]

@@ -11,7 +11,7 @@ import safetensors.torch
 from torch import Tensor
 
 from robustaug.errors import RobustAugError
-from robustaug.files import write_bytes
+from robustaug.files import sha256, write_bytes
 from robustaug.models.classifier import ImageClassifier
 from robustaug.models.zoo import build_model
 
@@ -36,6 +36,11 @@ class Checkpoint:
     image_size: tuple[int, int]
     extra: Mapping[str, Any]
     path: Path
+
+    @property
+    def sha256(self) -> str:
+        """Of the file."""
+        return sha256(self.path.read_bytes())
 
     def check_images(self, images: Tensor, class_names: Sequence[str] | None = None) -> None:
         """Refuse data that this checkpoint was not made for.

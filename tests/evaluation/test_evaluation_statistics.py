@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from robustaug.errors import RobustAugError
 from robustaug.evaluation import accuracy_interval, holm, mcnemar
+from robustaug.evaluation.statistics import paired_difference
 
 
 @pytest.mark.parametrize(
@@ -74,3 +75,36 @@ def test_holm_rejects_what_the_stepwise_procedure_rejects(p_values, level):
             break
         rejected.add(index)
     assert {i for i, p in enumerate(holm(p_values)) if p <= level} == rejected
+
+
+def test_a_paired_difference_as_agresti_and_min_compute_it():
+    # The approval ratings of Agresti's "Categorical Data Analysis" (1990, section 10.1): 794, 150, 86 and 570 of 1600.
+    first = torch.tensor([True] * 944 + [False] * 656)
+    second = torch.tensor([True] * 794 + [False] * 150 + [True] * 86 + [False] * 570)
+    found = paired_difference(first, second)
+    assert found.value == pytest.approx(-0.04)
+    assert (round(found.low, 3), round(found.high, 3), found.n) == (-0.059, -0.021, 1600)  # Wald's there: the same
+    assert found.low == pytest.approx(-64 / 1602 - 1.959964 * ((237 / 1602 - (64 / 1602) ** 2) / 1602) ** 0.5)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40))
+def test_a_paired_difference_turned_round_is_its_negative(pairs):
+    a, b = torch.tensor(pairs).T
+    there, back = paired_difference(a, b), paired_difference(b, a)
+    assert there.value == pytest.approx(-back.value)
+    assert (there.low, there.high) == pytest.approx((-back.high, -back.low))
+    assert -1 <= there.low <= there.value <= there.high <= 1
+    assert there.low < 0 < there.high or there.value != 0  # no difference found is not no difference
+
+
+def test_several_verdicts_a_sample_are_averaged_first():
+    a = torch.tensor([[True, True, False, False], [False, False, False, False], [True, True, True, True]])
+    b = torch.tensor([[True, True, True, True], [True, False, False, False], [True, True, True, True]])
+    found = paired_difference(a, b)  # the samples gain 0.5, 0.25 and 0: their standard deviation is 0.25
+    assert found.value == pytest.approx(0.25)
+    assert (found.low, found.high) == pytest.approx((0.25 - 1.959964 * 0.25 / 3**0.5, 0.25 + 1.959964 * 0.25 / 3**0.5))
+
+
+def test_a_difference_needs_the_same_samples():
+    with pytest.raises(RobustAugError, match="same samples on both sides, got 3 and 2"):
+        paired_difference(torch.ones(3).bool(), torch.ones(2).bool())

@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from robustaug.evaluation.report import wording
 from robustaug.evaluation.report.chart_style import INK, MUTED, PAPER, RULE
+from robustaug.evaluation.report.exports import write_exports
 from robustaug.evaluation.report.figures import DRAWINGS, classes_shown, draw_figures
 from robustaug.evaluation.report.run_folder import RunFolder, read_run
 from robustaug.evaluation.report.samples import LARGEST_SIDE, draw_grids, page_samples
@@ -27,7 +28,9 @@ _SKIPPED_SHOWN = 200
 
 
 def build_report(run_dir: Path) -> Path:
-    """Write ``figures/``, ``summary.md`` and ``report.html`` of a run folder, each file atomically, the page last.
+    """Write ``figures/``, ``summary.md``, ``results.csv`` and ``report.html`` of a run folder, each atomically.
+
+    The page is written last. An arm with an AutoAttack number also gets its ``robustbench.json``.
 
     The same run folder gives the same bytes.
 
@@ -45,6 +48,7 @@ def build_report(run_dir: Path) -> Path:
     written = {*draw_figures(run, figures), *draw_grids(run, figures)}
     _remove_stale(figures, written)
     write_text(run_dir / "summary.md", summary(run.report))
+    write_exports(run_dir, run.report)
     page = run_dir / "report.html"
     write_text(page, render(run))
     return page

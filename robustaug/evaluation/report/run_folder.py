@@ -38,13 +38,22 @@ def load_report(run_dir: Path) -> dict[str, Any]:
     Raises:
         RobustAugError: no such folder, no report in it, not a report, or one of a newer schema version.
     """
-    path = run_dir / "report.json"
     if not run_dir.is_dir():
         raise RobustAugError(f"{run_dir} is not a folder; name the run folder that `robustaug run` wrote")
+    path = run_dir / "report.json"
     if not path.is_file():
         raise RobustAugError(
             f"{run_dir} holds no report.json; name a finished run folder, or finish it with `robustaug run --resume`"
         )
+    return read_report(path)
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Read and check a ``report.json``, by whatever name.
+
+    Raises:
+        RobustAugError: no such file, not a report, or one of a newer schema version.
+    """
     report = read_json(path)
     version = report.get("schema_version") if isinstance(report, dict) else None
     if not isinstance(version, int) or isinstance(version, bool):

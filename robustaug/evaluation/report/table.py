@@ -41,8 +41,8 @@ def results_table(report: Mapping[str, Any]) -> Table:
 def markdown_table(report: Mapping[str, Any]) -> str:
     """The same table in Markdown, with a line that says what the numbers are."""
     headings = ["Arm", *(_heading(report, metric).replace("\n", ", ") for metric in metric_names(report))]
-    lines = [_line(headings), _line(["---", *["---:"] * (len(headings) - 1)])]
-    lines += [_line(row) for row in _rows(report)]
+    lines = [markdown_row(headings), markdown_row(["---", *["---:"] * (len(headings) - 1)])]
+    lines += [markdown_row(row) for row in _rows(report)]
     return "\n".join(lines) + f"\n\n{_escaped(_caption(report))}\n"
 
 
@@ -98,7 +98,8 @@ def _caption(report: Mapping[str, Any]) -> str:
     )
 
 
-def _line(cells: list[str]) -> str:
+def markdown_row(cells: list[str]) -> str:
+    """One row of a Markdown table; no cell can end it."""
     return "| " + " | ".join(_escaped(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
