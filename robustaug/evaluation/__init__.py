@@ -6,6 +6,7 @@ from robustaug.evaluation.protocol import PROTOCOLS, Protocol, load_protocol, pr
 from robustaug.evaluation.protocol_attack import ProtocolAttack
 from robustaug.evaluation.results import ArmEvaluation, compare_arms, load_evaluation, save_evaluation
 from robustaug.evaluation.statistics import Accuracy, McNemar, accuracy_interval, holm, mcnemar
+from robustaug.evaluation.transfer import Surrogate
 
 __all__ = [
     "PROTOCOLS",
@@ -15,6 +16,7 @@ __all__ = [
     "McNemar",
     "Protocol",
     "ProtocolAttack",
+    "Surrogate",
     "accuracy_interval",
     "check_arm",
     "check_splits",

@@ -1,30 +1,32 @@
-"""Measure one classifier from disk and report on it."""
+"""Measure one classifier, ours or anybody's, and report on it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from robustaug.attacks import ThreatModel
+from robustaug.attacks.autoattack_state import identity_of
 from robustaug.data import ImageSet, Skipped
 from robustaug.data.jobs import JobFolder
-from robustaug.evaluation.harness import evaluate_arm, evaluation_work
 from robustaug.evaluation.protocol import Protocol
 from robustaug.evaluation.report import build_report
-from robustaug.evaluation.results import load_evaluation, save_evaluation
+from robustaug.evaluation.transfer import Surrogate
 from robustaug.experiment.config import StyleSection
+from robustaug.experiment.measure import measured
 from robustaug.experiment.outcome import Arm, describe_data, report_content
 from robustaug.experiment.samples import write_adversarial_samples, write_stylised_samples
-from robustaug.experiment.subject import check_subject
+from robustaug.experiment.subject import Subject, about, check_subject
 from robustaug.experiment.variants import restyle
 from robustaug.files import sha256, write_json
 from robustaug.hardware import default_device
-from robustaug.models import Checkpoint
-from robustaug.progress import progress_bar
 from robustaug.style.bank import StyleBank
 
 
 def assess(
-    checkpoint: Checkpoint,
+    checkpoint: Subject,
     test: ImageSet,
     *,
     name: str,
@@ -34,14 +36,15 @@ def assess(
     protocol: Protocol,
     bank: StyleBank,
     out: Path,
+    surrogates: Mapping[str, nn.Module] | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
-    """Evaluate a checkpoint and write ``report.json`` and ``report.html``; finished stages are not done again.
+    """Evaluate a classifier and write ``report.json`` and ``report.html``; finished stages are not done again.
 
     Unseen style is measured with those paintings of the bank that the checkpoint was not trained with.
 
     Args:
-        checkpoint: The classifier.
+        checkpoint: The classifier; its images have been checked (``load_subject``).
         test: What to measure on.
         name: Of the data.
         split: Which part of it these images are.
@@ -50,6 +53,8 @@ def assess(
         protocol: How much is measured.
         bank: Paintings to choose unseen ones from.
         out: A new or empty folder, or one of this same evaluation.
+        surrogates: Other classifiers by name, whose adversarial images are tried on this one where the protocol has
+            ``transfer_samples``.
         seed: Of everything random.
 
     Returns:
@@ -61,31 +66,28 @@ def assess(
     arm = Path(str(checkpoint.extra.get("arm", ""))).name or checkpoint.path.stem  # a name, not a way out of the folder
     config = {
         "checkpoint": str(checkpoint.path.resolve()),
-        "checkpoint_sha256": sha256(checkpoint.path.read_bytes()),
+        "checkpoint_sha256": checkpoint.sha256,
         "data": name,
         "split": split,
         "keys": sha256("\n".join(test.keys).encode()),
         "seed": seed,
         "threat": asdict(threat),
         "evaluation": protocol.to_dict(),
+        "surrogates": {name: identity_of(model, {}, {})["the model"] for name, model in (surrogates or {}).items()},
     }
     JobFolder(out, config)  # claims the folder, or refuses one of something else
     unseen = bank.without(checkpoint.extra.get("paintings", ()))
     restyled = restyle(out / "variants" / "test", test, protocol.unseen_style_samples, unseen, StyleSection(), seed)
-    path = out / "arms" / arm / "evaluation.safetensors"
-    if not path.exists():
-        with progress_bar(f"evaluating {arm}", evaluation_work(test, restyled.images, threat, protocol)) as progress:
-            evaluation = evaluate_arm(
-                checkpoint.model.to(default_device()),
-                test,
-                threat=threat,
-                protocol=protocol,
-                stylised=restyled.images,
-                seed=seed,
-                progress=progress,
-            )
-        save_evaluation(path, evaluation)
-    evaluation = load_evaluation(path)
+    evaluation = measured(
+        out / "arms" / arm,
+        checkpoint.model,
+        test,
+        threat=threat,
+        protocol=protocol,
+        stylised=restyled.images,
+        surrogates={name: Surrogate(model.to(default_device())) for name, model in (surrogates or {}).items()},
+        seed=seed,
+    )
     write_adversarial_samples(out / "samples", test, threat, {arm: evaluation})
     write_stylised_samples(out / "samples", test, restyled)
     content = report_content(
@@ -93,8 +95,9 @@ def assess(
         seed=seed,
         data=describe_data(name, test, skipped, split=split),
         threat=threat,
+        protocol=protocol,
         test=test,
-        arms={arm: Arm(checkpoint.model, evaluation)},
+        arms={arm: Arm(checkpoint.model, evaluation, about(checkpoint))},
         style={
             "held_out_paintings": [painting.name for painting in unseen.paintings],
             "test_variants": len(restyled.images),

@@ -12,6 +12,7 @@ import robustaug
 from robustaug.attacks import ThreatModel
 from robustaug.data import ImageSet, Skipped
 from robustaug.evaluation.checks import Check, check_arm
+from robustaug.evaluation.protocol import Protocol
 from robustaug.evaluation.results import ArmEvaluation, compare_arms
 from robustaug.hardware import describe_hardware, describe_versions
 
@@ -40,6 +41,7 @@ def report_content(
     seed: int,
     data: Mapping[str, Any],
     threat: ThreatModel,
+    protocol: Protocol,
     test: ImageSet,
     arms: Mapping[str, Arm],
     style: Mapping[str, Any] | None,
@@ -55,7 +57,8 @@ def report_content(
         name: Of the run.
         seed: Of everything random.
         data: The data part; see ``describe_data``.
-        threat: The threat model of every attack.
+        threat: The threat model of every attack that states no other.
+        protocol: How much was measured.
         test: The test split, for the checks that run the models again.
         arms: The classifiers by name, at least one.
         style: The style part; None if no stylised images were used.
@@ -78,6 +81,7 @@ def report_content(
         "seed": seed,
         "data": dict(data),
         "threat": {"norm": threat.norm, "eps": threat.eps, "bounds": list(threat.bounds)},
+        "protocol": {**protocol.to_dict(), "hash": protocol.hash},
         "attacks": {key: dict(parameters) for key, parameters in first.attacks.items()} | dict(attacks or {}),
         "style": style,
         "arms": {arm_name: {**arm.about, **arm.evaluation.to_dict()} for arm_name, arm in arms.items()},

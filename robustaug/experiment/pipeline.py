@@ -10,11 +10,12 @@ from rich.console import Console
 from robustaug.data import ImageSet, Skipped, VariantSet
 from robustaug.data.jobs import MANIFEST
 from robustaug.evaluation.checks import check_splits
-from robustaug.evaluation.harness import evaluate_arm, evaluation_work
 from robustaug.evaluation.report import build_report, load_report
-from robustaug.evaluation.results import ArmEvaluation, load_evaluation, save_evaluation
+from robustaug.evaluation.results import ArmEvaluation
+from robustaug.evaluation.transfer import Surrogate
 from robustaug.experiment.arms import Prepared, prepare, trained, training_styles
 from robustaug.experiment.config import ExperimentConfig
+from robustaug.experiment.measure import measured
 from robustaug.experiment.outcome import Arm, describe_data, report_content, training_curve
 from robustaug.experiment.run_folder import RunFolder
 from robustaug.experiment.samples import write_adversarial_samples, write_stylised_samples
@@ -22,7 +23,6 @@ from robustaug.experiment.variants import Restyled, restyle
 from robustaug.files import read_jsonl, write_json
 from robustaug.hardware import default_device
 from robustaug.models import Checkpoint
-from robustaug.progress import progress_bar
 from robustaug.training.distributed import refuse_several
 
 
@@ -53,12 +53,14 @@ def run_experiment(config: ExperimentConfig, out: Path, *, resume: bool = False,
     with run.timing("style"):
         styles = training_styles(prepared, config.arms)
         restyled = _restyled(prepared)
+    with run.timing("training"):
+        checkpoints = {name: trained(prepared, styles, name) for name in config.arms}
+    surrogates = {name: Surrogate(checkpoint.model.to(default_device())) for name, checkpoint in checkpoints.items()}
     arms: dict[str, Arm] = {}
-    for name in config.arms:
-        with run.timing("training"):
-            checkpoint = trained(prepared, styles, name)
+    for name, checkpoint in checkpoints.items():
+        others = {other: surrogate for other, surrogate in surrogates.items() if other != name}
         with run.timing("evaluation"):
-            evaluation = _evaluated(run, config, data.test, restyled.images, name, checkpoint)
+            evaluation = _evaluated(prepared, restyled.images, name, checkpoint, others)
         arms[name] = Arm(checkpoint.model, evaluation, _about(run, config, name, checkpoint))
     with run.timing("report"):
         evaluations = {name: arm.evaluation for name, arm in arms.items()}
@@ -76,6 +78,7 @@ def run_experiment(config: ExperimentConfig, out: Path, *, resume: bool = False,
                 validation=len(data.validation),
             ),
             threat=config.threat.model(),
+            protocol=config.evaluation,
             test=data.test,
             arms=arms,
             style={
@@ -106,20 +109,23 @@ def _restyled(prepared: Prepared) -> Restyled:
 
 
 def _evaluated(
-    run: RunFolder, config: ExperimentConfig, test: ImageSet, stylised: ImageSet, name: str, checkpoint: Checkpoint
+    prepared: Prepared, stylised: ImageSet, name: str, checkpoint: Checkpoint, others: Mapping[str, Surrogate]
 ) -> ArmEvaluation:
-    path = run.arm(name) / "evaluation.safetensors"
-    if path.exists():
-        return load_evaluation(path)
-    threat, protocol = config.threat.model(), config.evaluation
-    model = checkpoint.model.to(default_device())
-    with progress_bar(f"evaluating {name}", evaluation_work(test, stylised, threat, protocol)) as progress:
-        evaluation = evaluate_arm(
-            model, test, threat=threat, protocol=protocol, stylised=stylised, seed=config.seed, progress=progress
-        )
-    save_evaluation(path, evaluation)
-    numbers = ", ".join(f"{metric} {accuracy.value:.1%}" for metric, accuracy in evaluation.metrics.items())
-    run.say(f"Evaluated arm {name} in {evaluation.seconds:.0f} s: {numbers}")
+    run, config = prepared.run, prepared.config
+    is_new = not (run.arm(name) / "evaluation.safetensors").exists()
+    evaluation = measured(
+        run.arm(name),
+        checkpoint.model,
+        prepared.data.test,
+        threat=config.threat.model(),
+        protocol=config.evaluation,
+        stylised=stylised,
+        surrogates=others,
+        seed=config.seed,
+    )
+    if is_new:
+        numbers = ", ".join(f"{metric} {accuracy.value:.1%}" for metric, accuracy in evaluation.metrics.items())
+        run.say(f"Evaluated arm {name} in {evaluation.seconds:.0f} s: {numbers}")
     return evaluation
 
 

@@ -45,6 +45,7 @@ def test_linf_robust_accuracy_in_closed_form(model, test_split, evaluation):
     robust = model.margin(test_split, LINF.eps) > 0
     assert 0.2 < robust.float().mean() < 0.8
     subject = robust[evaluation.attacked]
+    assert evaluation.not_measured == {}
     assert torch.equal(evaluation.verdicts["clean"], model.margin(test_split, 0) > 0)
     assert torch.equal(evaluation.verdicts["fgsm"], subject)
     assert torch.equal(evaluation.verdicts["pgd"], subject)
@@ -117,6 +118,12 @@ def test_a_class_without_a_sample_is_left_out(model):
     only = samples.select((samples.labels == 1).nonzero().squeeze(1))
     found = evaluate_arm(model, only, threat=LINF, protocol=PROTOCOL)
     assert list(found.per_class["clean"]) == list(found.per_class["pgd"]) == ["class 1"]
+    assert found.to_dict()["not_measured"] == {"per_class": "no test image of class class 0"}
+    names = tuple("abcdefghi")
+    many = ImageSet(only.images, only.labels, only.keys, only.sha256, names)
+    found = evaluate_arm(nn.Sequential(nn.Flatten(), nn.Linear(48, 9)), many, threat=LINF, protocol=PROTOCOL)
+    assert found.not_measured == {"per_class": "no test image of class a, c, d, e, f and 3 more"}
+    assert len(found.confusion["pgd"]) == 9
 
 
 def test_pictures_are_inside_the_ball_and_show_the_verdict(model, test_split, evaluation):

@@ -7,18 +7,22 @@ import pytest
 import safetensors.torch
 import torch
 from evaluation_cases import Linear, image_set, labelled_by
+from jsonschema import Draft202012Validator
 from torch import Tensor
 
 from robustaug.attacks import ThreatModel
 from robustaug.errors import RobustAugError
 from robustaug.evaluation import (
     Protocol,
+    ProtocolAttack,
+    Surrogate,
     accuracy_interval,
     compare_arms,
     evaluate_arm,
     load_evaluation,
     save_evaluation,
 )
+from robustaug.evaluation.report.schema import SCHEMA
 
 PROTOCOL = Protocol(
     samples=40,
@@ -29,6 +33,9 @@ PROTOCOL = Protocol(
     curve_steps=4,
     corruption_samples=6,
     corruption_severities=(2, 5),
+    attacks=(ProtocolAttack("autoattack", samples=5),),
+    transfer_samples=5,
+    minimal_samples=5,
 )
 
 
@@ -37,7 +44,12 @@ def evaluation():
     model = Linear((3, 8, 8))
     samples = labelled_by(model, image_set(60, size=8), wrong=3)
     return evaluate_arm(
-        model, samples, threat=ThreatModel("linf", 0.05), protocol=PROTOCOL, stylised=samples.select(range(9))
+        model,
+        samples,
+        threat=ThreatModel("linf", 0.05),
+        protocol=PROTOCOL,
+        stylised=samples.select(range(9)),
+        surrogates={"other": Surrogate(Linear((3, 8, 8), seed=2))},
     )
 
 
@@ -55,7 +67,7 @@ def test_an_evaluation_comes_back_whole(evaluation, tmp_path):
     loaded = load_evaluation(path)
     for field in fields(evaluation):
         before, after = getattr(evaluation, field.name), getattr(loaded, field.name)
-        if field.name in ("verdicts", "predictions"):
+        if field.name in ("verdicts", "predictions", "excess", "broken_by", "confusion"):
             assert before.keys() == after.keys()
             assert all(torch.equal(before[name], after[name]) for name in before)
         elif isinstance(before, Tensor):
@@ -79,7 +91,11 @@ def test_damaged_files_get_one_line(evaluation, tmp_path):
 
 def test_report_entry(evaluation):
     entry = evaluation.to_dict()
-    assert set(entry) == {"metrics", "per_class", "eps_curve", "corruptions"}
+    assert set(entry) == {
+        "metrics", "per_class", "worst_class", "confusion", "stages", "eps_curve", "transfer", "distances",
+        "corruptions",
+    }  # fmt: skip
+    Draft202012Validator({"$ref": "#/$defs/arm", "$defs": SCHEMA["$defs"]}).validate(entry)
     levels = entry["corruptions"]["jpeg_compression"]
     assert [level["severity"] for level in levels] == [2, 5]
     verdicts = evaluation.verdicts["corruptions"]

@@ -119,7 +119,7 @@ def test_twice_is_equal(finished: Path, squares: Path, tmp_path: Path, quick: Qu
 def test_resume_of_a_finished_run_does_nothing_again(
     copy_of_finished: Path, finished: Path, squares: Path, monkeypatch: pytest.MonkeyPatch, quick: Quick
 ) -> None:
-    for name in ("arms.train", "pipeline.evaluate_arm"):
+    for name in ("arms.train", "measure.evaluate_arm"):
         monkeypatch.setattr(f"robustaug.experiment.{name}", lambda *a, **k: pytest.fail("done again"))
     monkeypatch.setattr("robustaug.style.gatys.Gatys.run", lambda *a, **k: pytest.fail("stylised again"))
     outcome = run_experiment(tiny(squares), copy_of_finished, resume=True, console=quiet())
