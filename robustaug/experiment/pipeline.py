@@ -88,7 +88,7 @@ def run_experiment(config: ExperimentConfig, out: Path, *, resume: bool = False,
                 "test_variants": len(restyled.images),
                 **config.style.model_dump(mode="json", exclude={"held_out", "variants"}),
             },
-            checks=check_splits(data.train, data.test),
+            checks=check_splits(data.train, data.test, data.validation),
             attacks={"training_attack": config.training.attack(config.threat.model()).parameters()},
             seconds=run.seconds(),
             created=load_report(run.path)["created"] if run.report.exists() else None,  # all was measured then

@@ -1,0 +1,148 @@
+"""Checks that attack a few samples again: would more effort, a larger radius or blind search change the number?
+
+Every attack here is small, seeded by the samples' keys, and made from the evaluation's own PGD.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from robustaug import randomness
+from robustaug.attacks import PGD, Attack, AttackResult, Square, ThreatModel
+from robustaug.attacks.goal import Goal
+from robustaug.attacks.oracle import Oracle, undisturbed
+from robustaug.data.imageset import ImageSet
+from robustaug.evaluation.bench import model_device
+from robustaug.evaluation.checks.check import Check
+
+LONGER_SAMPLES = 48  # survivors that are attacked with twice the steps
+TRACED_SAMPLES = 32  # survivors whose loss is followed step by step
+LARGER_SAMPLES = 16  # broken samples that are attacked at twice the radius
+SQUARE_SAMPLES = 32  # survivors that Square tries
+SQUARE_QUERIES = 100
+
+_MOVES = 0.02  # of the accuracy: so much less is another number
+_FEWEST = 3  # samples that show it
+_RISING = 0.1  # of the whole rise of the margin, in the last quarter of the steps
+
+
+def pgd_of(parameters: Mapping[str, Any]) -> PGD:
+    """One run of the PGD that an evaluation states."""
+    low, high = parameters["bounds"]
+    threat = ThreatModel(parameters["norm"], parameters["eps"], bounds=(low, high))
+    kept = {key: parameters[key] for key in ("precision", "steps", "step_size") if key in parameters}
+    return PGD(threat, **kept)
+
+
+def more_effort_changes_little(arm: str | None, model: nn.Module, survivors: ImageSet, share: float, pgd: PGD) -> Check:
+    """Twice the steps from another start must not break many of the samples that survive.
+
+    It fails where the accuracy would fall by more than 2 points, and at least three samples say so.
+
+    Args:
+        arm: for the row.
+        model: from images to logits.
+        survivors: samples that survive the evaluation's attacks.
+        share: of the attacked samples that survive.
+        pgd: the evaluation's.
+    """
+    name = "twice the steps and another start change little"
+    survivors = _first(survivors, LONGER_SAMPLES)
+    if len(survivors) == 0:
+        return Check(name, arm, True, "no sample survives")
+    result = _attacked(replace(pgd, steps=2 * pgd.steps, early_exit=True), model, survivors, "longer")
+    broken, tried = int(result.success.sum()), len(survivors)
+    fall = share * broken / tried
+    detail = f"{broken} of {tried} survivors broken, which would take {100 * fall:.1f} points off the accuracy"
+    return Check(name, arm, broken < _FEWEST or fall <= _MOVES, detail)
+
+
+def loss_has_settled(arm: str | None, model: nn.Module, survivors: ImageSet, pgd: PGD) -> Check:
+    """PGD's last quarter of steps must add at most a tenth of what all steps add to the margin of surviving samples.
+
+    The margin, largest other logit minus the label's, and not the loss that PGD climbs: broken samples aside, both rise
+    together, and a margin does not flatten where float32 ends.
+
+    Args:
+        arm: for the row.
+        model: from images to logits.
+        survivors: samples that survive the evaluation's attacks.
+        pgd: the evaluation's.
+    """
+    name = "the loss has stopped rising at the last step"
+    survivors = _first(survivors, TRACED_SAMPLES)
+    if len(survivors) == 0:
+        return Check(name, arm, True, "no sample survives")
+    traced = _TracedPGD(**vars(pgd))
+    images = _attacked(traced, model, survivors, "traced").images
+    with undisturbed(model):
+        last = Goal(survivors.labels.to(images.device)).margin(Oracle(model).logits(images))
+    # A float32 search that follows a bfloat16 one would come behind the first steps.
+    margins = torch.stack([*(margin.double().mean() for margin in traced.margins[: pgd.steps]), last.double().mean()])
+    rise, end = float(margins[-1] - margins[0]), float(margins[-1] - margins[-1 - max(1, pgd.steps // 4)])
+    share = end / rise if rise > 0 else 0.0  # none at all is the business of other checks
+    detail = (
+        f"{share:.1%} of the margin's rise is in the last quarter of {pgd.steps} steps ({len(survivors)} survivors)"
+    )
+    return Check(name, arm, share <= _RISING, detail)
+
+
+def larger_eps_not_weaker(arm: str | None, model: nn.Module, broken: ImageSet, pgd: PGD) -> Check:
+    """What breaks inside a ball breaks inside one twice as large, up to one sample or a tenth; else PGD loses its way.
+
+    The curve of accuracy against eps cannot show this: there a broken sample stays broken.
+
+    Args:
+        arm: for the row.
+        model: from images to logits.
+        broken: samples that the evaluation's PGD broke.
+        pgd: the evaluation's.
+    """
+    name = "what breaks at eps breaks at twice eps"
+    broken = _first(broken, LARGER_SAMPLES)
+    if len(broken) == 0:
+        return Check(name, arm, True, "no sample was broken")
+    threat, step = pgd.threat, pgd.step_size
+    assert not isinstance(threat.eps, tuple)  # an evaluation is at one eps
+    larger = replace(pgd, threat=replace(threat, eps=2 * threat.eps), step_size=None if step is None else 2 * step)
+    standing = int((~_attacked(larger, model, broken, "larger").success).sum())
+    detail = f"{standing} of {len(broken)} broken samples stand at eps {2 * threat.eps:.4g}"
+    return Check(name, arm, standing <= max(1, len(broken) // 10), detail)
+
+
+def broken_by_square(model: nn.Module, survivors: ImageSet, threat: ThreatModel) -> tuple[int, int]:
+    """How many survivors a short Square attack breaks, and how many it tried."""
+    survivors = _first(survivors, SQUARE_SAMPLES)
+    if len(survivors) == 0:
+        return 0, 0
+    square = Square(threat, queries=SQUARE_QUERIES, rescale_schedule=True)
+    return int(_attacked(square, model, survivors, "square").success.sum()), len(survivors)
+
+
+@dataclass(frozen=True)
+class _TracedPGD(PGD):
+    """PGD that writes down the margins, shape (N,), before each step."""
+
+    margins: list[Tensor] = field(default_factory=list)
+
+    def _loss(self, goal: Goal) -> Callable[[Tensor], Tensor]:
+        climbed = super()._loss(goal)
+
+        def written_down(logits: Tensor) -> Tensor:
+            self.margins.append(goal.margin(logits.detach()))
+            return climbed(logits)
+
+        return written_down
+
+
+def _attacked(attack: Attack, model: nn.Module, samples: ImageSet, purpose: str) -> AttackResult:
+    device = model_device(model)
+    seeds = randomness.sample_seeds(0, samples.keys, f"check {purpose}").to(device)
+    return attack(model, samples.float_images(device), samples.labels.to(device), seeds=seeds)
+
+
+def _first(samples: ImageSet, count: int) -> ImageSet:
+    return samples.select(torch.arange(min(count, len(samples))))
