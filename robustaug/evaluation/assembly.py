@@ -11,6 +11,8 @@ from robustaug.evaluation.results import TRANSFER, ArmEvaluation, CurvePoint
 from robustaug.evaluation.statistics import Accuracy, accuracy_interval, mean_interval
 from robustaug.files import sha256
 
+_NAMED = 5  # classes in a message
+
 
 def assembled(
     found: Mapping[str, Part],
@@ -89,8 +91,17 @@ def assembled(
         broken_by={name: part["broken_by"] for name, part in staged.items()},
         confusion={name: _confusion(predictions[name], subject) for name in searched},
         distances=found["minimal"]["eps"] if "minimal" in found else torch.zeros(0),
-        not_measured=not_measured,
+        not_measured={**not_measured, **_missing_classes(test)},
     )
+
+
+def _missing_classes(test: ImageSet) -> dict[str, str]:
+    counts = torch.bincount(test.labels, minlength=len(test.class_names)).tolist()
+    missing = [name for name, count in zip(test.class_names, counts, strict=True) if not count]
+    if not missing:
+        return {}
+    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
+    return {"per_class": f"no test image of class {', '.join(missing[:_NAMED])}{more}"}
 
 
 def _per_class(correct: Tensor, samples: ImageSet) -> dict[str, Accuracy]:

@@ -27,7 +27,6 @@ from robustaug.files import sha256
 from robustaug.progress import Advance
 
 _TOLERANCE = 0.02  # of the smallest distances, as a share
-_NAMED = 5  # classes in a message
 _BISECTIONS = 8  # or so, until they are as near
 
 
@@ -105,7 +104,7 @@ def evaluate_arm(
             found["unseen_style"] = parts.get("unseen_style", lambda: Part({"predictions": bench.predict(stylised)}))
         if protocol.corruption_samples:
             found["corruptions"] = parts.get("corruptions", partial(_corruptions, bench, protocol, test))
-    return assembled(found, test, attacked, stylised, list(attacks), not_measured | _missing_classes(test))
+    return assembled(found, test, attacked, stylised, list(attacks), not_measured)
 
 
 def evaluation_work(
@@ -176,15 +175,6 @@ def _attacks(
     needed = [name for name in attacks if name not in kept] + ["eps_curve"]
     needed += ["minimal"] if protocol.minimal_samples else []
     return kept or {"square": Square(threat, queries=1000)}, dict.fromkeys(needed, reason)
-
-
-def _missing_classes(test: ImageSet) -> dict[str, str]:
-    counts = torch.bincount(test.labels, minlength=len(test.class_names)).tolist()
-    missing = [name for name, count in zip(test.class_names, counts, strict=True) if not count]
-    if not missing:
-        return {}
-    more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-    return {"per_class": f"no test image of class {', '.join(missing[:_NAMED])}{more}"}
 
 
 def _samples(metric: str, threat: ThreatModel, protocol: Protocol, attacked: int) -> int:

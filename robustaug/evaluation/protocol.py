@@ -138,7 +138,7 @@ def single_eps(threat: ThreatModel) -> float:
 QUICK = Protocol(
     name="quick",
     version=2,
-    samples=200,
+    samples=500,
     pgd_steps=20,
     pgd_restarts=2,
     noise_draws=5,

@@ -17,7 +17,7 @@ from robustaug.evaluation.corruptions import CORRUPTIONS
 from robustaug.evaluation.statistics import Accuracy, accuracy_interval, holm, mcnemar
 from robustaug.files import write_bytes
 
-COMPARED_METRICS = ("clean", "pgd", "unseen_style")
+COMPARED_METRICS = ("clean", "pgd", "autoattack", "unseen_style")
 TRANSFER = "transfer:"  # before a surrogate's name
 _KEY = "robustaug_evaluation"
 _GROUPS = ("verdicts", "predictions", "excess", "broken_by", "confusion")

@@ -113,7 +113,7 @@ def test_comparisons_by_hand(evaluation):
     arms = {name: with_verdicts(evaluation, pgd=verdict) for name, verdict in (("a", none), ("b", ten), ("c", six))}
     rows = compare_arms(arms)
     assert [(r["metric"], r["arm_a"], r["arm_b"]) for r in rows] == [
-        (metric, a, b) for metric in ("clean", "pgd", "unseen_style") for a, b in ("ab", "ac", "bc")
+        (metric, a, b) for metric in ("clean", "pgd", "autoattack", "unseen_style") for a, b in ("ab", "ac", "bc")
     ]
     pgd = {(r["arm_a"], r["arm_b"]): r for r in rows if r["metric"] == "pgd"}
     assert [(r["only_a"], r["only_b"], r["n"]) for r in pgd.values()] == [(0, 10, 40), (0, 6, 40), (8, 4, 40)]
@@ -121,16 +121,16 @@ def test_comparisons_by_hand(evaluation):
     assert pgd["a", "b"]["p_value"] == pytest.approx(exact["b"])
     assert pgd["a", "c"]["p_value"] == pytest.approx(exact["c"])
     assert pgd["b", "c"]["p_value"] == pytest.approx(exact["bc"])
-    # Holm over all nine rows: the smallest times 9, the next times 8.
-    assert pgd["a", "b"]["p_value_holm"] == pytest.approx(9 * exact["b"])
-    assert pgd["a", "c"]["p_value_holm"] == pytest.approx(8 * exact["c"])
+    # Holm over all twelve rows: the smallest times 12, the next times 11.
+    assert pgd["a", "b"]["p_value_holm"] == pytest.approx(12 * exact["b"])
+    assert pgd["a", "c"]["p_value_holm"] == pytest.approx(11 * exact["c"])
     assert pgd["b", "c"]["p_value_holm"] == 1.0
     assert set(rows[0]) == {"metric", "arm_a", "arm_b", "only_a", "only_b", "n", "p_value", "p_value_holm"}
 
 
 def test_a_metric_that_one_arm_lacks_is_not_compared(evaluation):
     bare = replace(evaluation, metrics={k: v for k, v in evaluation.metrics.items() if k != "unseen_style"})
-    assert [row["metric"] for row in compare_arms({"a": evaluation, "b": bare})] == ["clean", "pgd"]
+    assert [row["metric"] for row in compare_arms({"a": evaluation, "b": bare})] == ["clean", "pgd", "autoattack"]
     assert compare_arms({"a": evaluation}) == []
 
 
