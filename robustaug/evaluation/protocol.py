@@ -4,6 +4,7 @@ import difflib
 import json
 import math
 import tomllib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
@@ -178,6 +179,24 @@ def protocol_of(name_or_path: str | Path) -> Protocol:
     raise RobustAugError(f"protocol {name!r} is unknown; {hint}")
 
 
+def on_base(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a protocol, on top of those of the preset that ``base`` names, if it does.
+
+    A preset with other settings is no longer that preset: unless they say otherwise, it is called custom, version 1.
+
+    Raises:
+        RobustAugError: no such preset.
+    """
+    given = dict(content)
+    base = given.pop("base", None)
+    if base is None:
+        return given
+    if base not in list(PROTOCOLS):
+        raise RobustAugError(f"'base' = {base!r}: use {' or '.join(PROTOCOLS)}, or leave it out")
+    preset = {field.name: getattr(PROTOCOLS[base], field.name) for field in fields(Protocol)}
+    return preset | ({"name": Protocol.name, "version": Protocol.version} | given if given else {})
+
+
 @checked_dataclass(config=ConfigDict(extra="forbid", allow_inf_nan=False), frozen=True)
 class _Checked(Protocol):
     """A protocol whose values have the types that it states."""
@@ -197,13 +216,8 @@ def load_protocol(path: Path) -> Protocol:
         raise RobustAugError(f"cannot read the protocol {path}: {error.strerror or error}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RobustAugError(f"{path} is not valid TOML: {error}") from error
-    base = content.pop("base", None)
-    if base is not None and base not in list(PROTOCOLS):
-        raise RobustAugError(f"{path}: 'base' = {base!r}: use {' or '.join(PROTOCOLS)}, or leave it out")
-    given: dict[str, Any] = {"name": path.stem, "version": 1} | content
-    start = {} if base is None else {field.name: getattr(PROTOCOLS[base], field.name) for field in fields(Protocol)}
     try:
-        checked = _Checked(**(start | given))
+        checked = _Checked(**(on_base(content) | {"name": content.get("name", path.stem)}))
     except ValidationError as error:
         raise RobustAugError(f"{path}: {_first_problem(error)}") from None
     except RobustAugError as error:

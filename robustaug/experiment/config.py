@@ -15,7 +15,7 @@ from pydantic.dataclasses import dataclass
 from robustaug.attacks import PGD, Norm, ThreatModel
 from robustaug.data.composite import Mix
 from robustaug.errors import RobustAugError
-from robustaug.evaluation.protocol import Protocol
+from robustaug.evaluation.protocol import Protocol, on_base
 from robustaug.training import TrainingSettings
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -123,6 +123,11 @@ class ExperimentConfig(_Section):
     training: TrainingSection = TrainingSection()
     evaluation: EvaluationSection = EvaluationSection()
     arms: dict[str, ArmSection] = Field(default_factory=lambda: dict(_FOUR_ARMS))
+
+    @field_validator("evaluation", mode="before")
+    @classmethod
+    def _on_base(cls, evaluation: Any) -> Any:
+        return on_base(evaluation) if isinstance(evaluation, dict) else evaluation
 
     @field_validator("arms")
     @classmethod

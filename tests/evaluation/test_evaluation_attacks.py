@@ -195,8 +195,13 @@ def test_a_surrogate_is_attacked_once_for_all(model, test_split, monkeypatch):
     ]
     assert sum(call is other for call in calls) == 1
     assert results[0].to_dict() == results[1].to_dict()
-    evaluate_arm(model, test_split, threat=LINF, protocol=protocol, surrogates={"o": surrogate}, seed=1)
-    assert sum(call is other for call in calls) == 2
+    asked = [(PGD(LINF), test_split, 0), (PGD(LINF), test_split, 1), (PGD(LINF, steps=3), test_split, 1)]
+    asked += [(PGD(LINF), test_split.select(range(9)), 1)]
+    del calls[:]
+    made = [surrogate.attacked(*each, 100, lambda *_: None) for each in asked]
+    assert len(calls) == 4
+    assert all(surrogate.attacked(*each, 100, lambda *_: None) is made[i] for i, each in enumerate(asked))
+    assert len(calls) == 4
 
 
 def test_a_surrogate_for_other_classes(model, test_split):

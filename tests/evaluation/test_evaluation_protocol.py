@@ -177,6 +177,8 @@ def test_a_protocol_from_a_file(tmp_path):
     assert built["autoattack_l2"].threat == ThreatModel("l2", 128 / 255)
     path.write_text("")
     assert load_protocol(path) == Protocol(name="mine")
+    path.write_text("base = 'standard'")
+    assert load_protocol(path) == replace(PROTOCOLS["standard"], name="mine")
 
 
 def test_a_preset_by_name():
@@ -238,3 +240,21 @@ def test_attacks_in_a_run_configuration_come_back_from_its_file():
     config = parse_config(content, "run.toml")
     assert config.evaluation.attacks == (ProtocolAttack("square", options={"queries": 9}),)
     assert parse_config(tomllib.loads(config.to_toml()), "again") == config
+
+
+def test_a_run_on_a_preset():
+    def evaluation(**settings):
+        return parse_config({"data": {"source": "x"}, "evaluation": settings}, "run.toml")
+
+    same = evaluation(base="standard")
+    assert same.evaluation.to_dict() == PROTOCOLS["standard"].to_dict()
+    assert same.evaluation.hash == PROTOCOLS["standard"].hash
+    assert parse_config(tomllib.loads(same.to_toml()), "again") == same
+    less = evaluation(base="standard", samples=50).evaluation
+    assert less.to_dict() == replace(PROTOCOLS["standard"], name="custom", version=1, samples=50).to_dict()
+    with pytest.raises(RobustAugError, match=r"run.toml: 'base' = 'std': use quick or standard"):
+        evaluation(base="std")
+    with pytest.raises(
+        RobustAugError, match=r"unknown key 'evaluation.samles'; the nearest known one is 'evaluation.s"
+    ):
+        evaluation(base="quick", samles=3)

@@ -163,6 +163,7 @@ def test_parts_of_another_evaluation_are_not_used(tmp_path, changes):
         changed["protocol"] = replace(changes["protocol"], attacks=())
     assert_equal(evaluated(tmp_path, **changed), evaluated(None, **changed))
     assert {path: path.read_bytes() for path in before} == before
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_a_damaged_part_gets_one_line(tmp_path):
