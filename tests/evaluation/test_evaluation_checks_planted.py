@@ -23,7 +23,7 @@ DIFFERENCES = "input gradients agree with finite differences"
 EFFORT = "twice the steps and another start change little"
 SETTLED = "the loss has stopped rising at the last step"
 LARGER = "what breaks at eps breaks at twice eps"
-SQUARE = "Square breaks no sample that survives white-box attacks"
+SQUARE = "Square breaks no sample that gradient attacks cannot"
 TRANSFER = "a transferred attack breaks no sample that survives white-box ones"
 
 
@@ -180,21 +180,19 @@ def test_steps_that_are_too_short():
 
 
 def test_more_effort_by_hand():
-    """Of survivors that all fall, a tenth may: then what they weigh decides."""
+    """Wilson's interval of 3/10 begins at 0.108: what the survivors weigh decides whether that is 2 points."""
     model = Linear()
     test = labelled_by(model, image_set(40))
     pgd = PGD(LINF, steps=5)
     margins = model.margin(test, EPS)
     falls, stands = (margins < 0).nonzero().squeeze(1), (margins > 0).nonzero().squeeze(1)
     mixed = test.select(torch.cat([falls[:3], stands[:7]]))
-    for share, passed in ((0.06, True), (0.08, False)):
+    for share, passed in ((0.18, True), (0.19, False)):
         row = checks.more_effort_changes_little("a", model, mixed, share, pgd)
         assert (row.passed, row.detail) == (
             passed,
             f"3 of 10 survivors broken, which would take {100 * share * 0.3:.1f} points off the accuracy",
         )
-    two = test.select(torch.cat([falls[:2], stands[:2]]))
-    assert checks.more_effort_changes_little("a", model, two, 1.0, pgd).passed
     for check in (
         checks.more_effort_changes_little("a", model, test.select([]), 0.0, pgd),
         checks.loss_has_settled("a", model, test.select([]), pgd),
@@ -237,7 +235,7 @@ def test_square_that_the_protocol_measured_is_not_run_again():
         attacks=dict(evaluation.attacks) | {"square": parameters},
         excess=dict(evaluation.excess) | {"square": torch.zeros(60)},
     )
-    detail = f"2 of {int(stand.sum())} survivors broken by Square with 1,000 queries"
+    detail = f"2 of {int(stand.sum())} survivors broken by Square with 1,000 queries, 2 of them out of PGD's reach"
     assert failed(model, test, recorded) == {SQUARE: detail}
     elsewhere = {**parameters, "norm": "l2"}  # of another ball: nothing to hold it against
     other = dataclasses.replace(recorded, attacks=dict(evaluation.attacks) | {"square": elsewhere})
@@ -290,3 +288,15 @@ def test_checks_repeat_and_leave_everything_as_it_was():
 def test_a_radius_of_nothing_is_no_fault():
     model = Linear()
     assert failed(model, *measured(model, threat=ThreatModel("linf", 0.0))) == {}
+
+
+def test_what_square_breaks_within_reach_of_pgd_is_no_masked_gradient():
+    model, pgd = Linear(), PGD(LINF, steps=5)
+    test = labelled_by(model, image_set(40))
+    margins = model.margin(test, EPS)
+    falls, stands = (margins < 0).nonzero().squeeze(1)[:3], (margins > 0).nonzero().squeeze(1)[:1]
+    within = checks.square_not_stronger("a", model, test.select(falls), 30, 100, pgd)
+    detail = "3 of 30 survivors broken by Square with 100 queries, 0 of them out of PGD's reach"
+    assert (within.name, within.passed, within.detail) == (SQUARE, True, detail)
+    beyond = checks.square_not_stronger("a", model, test.select(torch.cat([falls, stands])), 30, 100, pgd)
+    assert (beyond.passed, beyond.detail.split(", ")[1]) == (False, "1 of them out of PGD's reach")

@@ -16,7 +16,6 @@ from robustaug.evaluation.checks.data import (
 from robustaug.evaluation.checks.gradients import gradients_match_differences, gradients_not_zero
 from robustaug.evaluation.checks.outputs import independent_of_batch, outputs_are_logits, repeatable
 from robustaug.evaluation.checks.recorded import (
-    black_box_not_stronger,
     curve_falls_to_chance,
     inside_ball,
     iterative_not_weaker,
@@ -24,11 +23,15 @@ from robustaug.evaluation.checks.recorded import (
     survives_rounding,
     transfer_not_stronger,
 )
-from robustaug.evaluation.checks.stronger import larger_eps_not_weaker, loss_has_settled, more_effort_changes_little
+from robustaug.evaluation.checks.stronger import (
+    larger_eps_not_weaker,
+    loss_has_settled,
+    more_effort_changes_little,
+    square_not_stronger,
+)
 
 __all__ = [
     "Check",
-    "black_box_not_stronger",
     "check_arm",
     "check_splits",
     "curve_falls_to_chance",
@@ -48,6 +51,7 @@ __all__ = [
     "outputs_are_logits",
     "pixel_hashes",
     "repeatable",
+    "square_not_stronger",
     "survives_rounding",
     "transfer_not_stronger",
     "white_box_survivors",

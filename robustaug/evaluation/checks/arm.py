@@ -23,7 +23,8 @@ def check_arm(arm: str, model: nn.Module, test: ImageSet, evaluation: ArmEvaluat
 
     Checks of gradients, and of attacks that follow them, are asked where such attacks were measured. Beside a few
     hundred forward passes they cost, for T steps of the evaluation's PGD, at most 48 * 2T + 32 * T + 16 * T gradients
-    and 3,200 forward passes of Square, which is not run again where the evaluation has it.
+    and 3,200 forward passes of Square, which is not run again where the evaluation has it; and 10 T gradients for each
+    sample that Square breaks.
 
     Args:
         arm: its name, for the rows.
@@ -55,8 +56,8 @@ def check_arm(arm: str, model: nn.Module, test: ImageSet, evaluation: ArmEvaluat
 def white_box_survivors(evaluation: ArmEvaluation) -> Tensor:
     """Attacked samples that are right under every measured attack that uses gradients at the stated eps, bool (A,)."""
     stand = evaluation.verdicts["clean"][evaluation.attacked]
-    for name, parameters in evaluation.attacks.items():
-        if name in evaluation.excess and parameters["attack"] != "Square" and _comparable(evaluation, name):
+    for name in evaluation.excess:
+        if not _is_square(evaluation, name) and _comparable(evaluation, name):
             verdict = evaluation.verdicts[name]
             stand[: len(verdict)] &= verdict
     return stand
@@ -84,28 +85,27 @@ def _recorded(arm: str, evaluation: ArmEvaluation) -> list[Check]:
 
 def _attacked_again(arm: str, model: nn.Module, attacked: ImageSet, evaluation: ArmEvaluation) -> list[Check]:
     stand = white_box_survivors(evaluation)
-    survivors = attacked.select(stand.nonzero().squeeze(1))
-    broken = evaluation.verdicts["clean"][evaluation.attacked] & ~evaluation.verdicts["pgd"]
+    survivors = _where(attacked, stand)
+    broken = _where(attacked, evaluation.verdicts["clean"][evaluation.attacked] & ~evaluation.verdicts["pgd"])
     pgd = stronger.pgd_of(evaluation.attacks["pgd"])
     share = len(survivors) / len(attacked)
-    recorded_square = [
-        name
-        for name, parameters in evaluation.attacks.items()
-        if parameters.get("attack") == "Square" and _comparable(evaluation, name)
-    ]
-    if recorded_square:
-        correct = evaluation.verdicts[recorded_square[0]]
+    measured = [name for name in evaluation.excess if _is_square(evaluation, name) and _comparable(evaluation, name)]
+    if measured:
+        correct, queries = evaluation.verdicts[measured[0]], evaluation.attacks[measured[0]]["queries"]
         tried = stand[: len(correct)]
-        found = int((tried & ~correct).sum()), int(tried.sum())
-        queries = evaluation.attacks[recorded_square[0]]["queries"]
+        by_square = _where(attacked, tried & ~correct), int(tried.sum()), queries
     else:
-        found, queries = stronger.broken_by_square(model, survivors, pgd.threat), stronger.SQUARE_QUERIES
+        by_square = *stronger.broken_by_square(model, survivors, pgd.threat), stronger.SQUARE_QUERIES
     return [
         stronger.more_effort_changes_little(arm, model, survivors, share, pgd),
         stronger.loss_has_settled(arm, model, survivors, pgd),
-        stronger.larger_eps_not_weaker(arm, model, attacked.select(broken.nonzero().squeeze(1)), pgd),
-        recorded.black_box_not_stronger(arm, *found, f"{queries:,} queries"),
+        stronger.larger_eps_not_weaker(arm, model, broken, pgd),
+        stronger.square_not_stronger(arm, model, *by_square, pgd),
     ]
+
+
+def _is_square(evaluation: ArmEvaluation, name: str) -> bool:
+    return bool(evaluation.attacks[name]["attack"] == "Square")
 
 
 def _comparable(evaluation: ArmEvaluation, name: str) -> bool:
@@ -126,3 +126,7 @@ def _scale(attack: Mapping[str, Any]) -> float:
 
 def _first(samples: ImageSet, count: int) -> ImageSet:
     return samples.select(torch.arange(min(count, len(samples))))
+
+
+def _where(samples: ImageSet, chosen: Tensor) -> ImageSet:
+    return samples.select(chosen.nonzero().squeeze(1))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from robustaug.evaluation.checks.check import Check
 from robustaug.evaluation.results import CurvePoint
+from robustaug.evaluation.statistics import accuracy_interval
 
 
 def iterative_not_weaker(arm: str | None, fgsm: Tensor, pgd: Tensor) -> Check:
@@ -58,19 +59,6 @@ def transfer_not_stronger(arm: str | None, transferred: Mapping[str, Tensor], wh
     return Check("a transferred attack breaks no sample that survives white-box ones", arm, missed[worst] == 0, detail)
 
 
-def black_box_not_stronger(arm: str | None, broken: int, tried: int, effort: str) -> Check:
-    """An attack that sees no gradients must break no sample that withstands those that do; else gradients are masked.
-
-    Args:
-        arm: for the row.
-        broken: how many samples Square broke that survive the white-box attacks.
-        tried: how many of these it tried.
-        effort: how hard it tried.
-    """
-    detail = f"{broken} of {tried} survivors broken by Square with {effort}" if tried else "no sample survives"
-    return Check("Square breaks no sample that survives white-box attacks", arm, broken == 0, detail)
-
-
 def curve_falls_to_chance(arm: str | None, curve: tuple[CurvePoint, ...], chance: float) -> Check:
     """Accuracy must never rise with eps, and a large enough eps breaks every classifier; else gradients are masked."""
     values = [point.accuracy.value for point in curve]
@@ -96,14 +84,19 @@ def inside_ball(arm: str | None, excess: Tensor, scale: float = 1.0) -> Check:
 def survives_rounding(arm: str | None, broken: Tensor, correct_8bit: Tensor) -> Check:
     """At least nine in ten successes must survive the rounding to 8 bits that any image file brings.
 
+    It fails where the 95% interval of the share lies below that.
+
     Args:
         arm: for the row.
         broken: bool (A,), samples that the attack broke.
         correct_8bit: bool (A,), whether each sample is correct after rounding.
     """
     n, kept = int(broken.sum()), int((broken & ~correct_8bit).sum())
-    detail = f"{kept} of {n} successes ({kept / n:.1%}) remain" if n else "no success to round"
-    return Check("success survives rounding to 8 bits", arm, kept >= 0.9 * n, detail)
+    name = "success survives rounding to 8 bits"
+    if n == 0:
+        return Check(name, arm, True, "no success to round")
+    remaining = accuracy_interval(~correct_8bit[broken])
+    return Check(name, arm, remaining.high >= 0.9, f"{kept} of {n} successes ({kept / n:.1%}) remain")
 
 
 def _percent(correct: Tensor) -> str:
