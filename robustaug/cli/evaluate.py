@@ -1,6 +1,5 @@
-"""``robustaug evaluate``: a robustness report of one classifier."""
+"""``robustaug evaluate``: a robustness report of one classifier, ours or anybody's."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -9,24 +8,40 @@ import typer
 from robustaug.cli.attack import NormName, Split
 
 
-class ProtocolName(StrEnum):
-    """Protocols by name."""
-
-    QUICK = "quick"
-    STANDARD = "standard"
-
-
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A model.safetensors that robustaug wrote.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A model.safetensors that robustaug wrote; a TorchScript (.pt, .ts), torch.export (.pt2) or ONNX "
+            "(.onnx) file; or module:function that returns an nn.Module, which runs that code."
+        ),
+    ],
     data: Annotated[str, typer.Argument(help="An image folder, or a named set such as mnist5k.")],
-    protocol: Annotated[ProtocolName, typer.Option(help="How much is measured.")] = ProtocolName.QUICK,
-    norm: Annotated[NormName | None, typer.Option(help="Default: the one the checkpoint was trained for.")] = None,
-    eps: Annotated[str | None, typer.Option(help="Default: the one the checkpoint was trained for.")] = None,
+    protocol: Annotated[str, typer.Option(help="How much is measured: quick, standard, or a FILE.toml.")] = "quick",
+    norm: Annotated[
+        NormName | None, typer.Option(help="Default: the one the checkpoint was trained for, else linf.")
+    ] = None,
+    eps: Annotated[
+        str | None, typer.Option(help="Default: the one the checkpoint was trained for, else 8/255.")
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(help="Side of the images in px; default: what the model was made for, else the data's own."),
+    ] = None,
     styles: Annotated[Path | None, typer.Option(help="A folder of paintings; default: the embedded ones.")] = None,
     split: Annotated[
         Split | None, typer.Option(help="Which part; default: the test part where there is one, else all.")
     ] = None,
     root: Annotated[Path | None, typer.Option(help="Where named sets are kept.")] = None,
+    surrogate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Another classifier of any of these kinds, whose adversarial images are tried on this one; for a "
+            "protocol with transfer_samples. Repeatable.",
+        ),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if a check failed.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     out: Annotated[
         Path | None, typer.Option(help="The report's folder; default: runs/evaluate- and the data's name.")
@@ -34,18 +49,29 @@ def evaluate(
 ) -> None:
     """Measure a classifier, clean, attacked and restyled, and write report.html and report.json."""
     from robustaug.cli.finish import plain_console, print_results  # noqa: PLC0415 - torch loads only when needed
-    from robustaug.evaluation.protocol import PROTOCOLS  # noqa: PLC0415
+    from robustaug.errors import RobustAugError  # noqa: PLC0415
+    from robustaug.evaluation.protocol import protocol_of  # noqa: PLC0415
     from robustaug.experiment.assess import assess  # noqa: PLC0415
-    from robustaug.experiment.subject import load_subject, threat_of  # noqa: PLC0415
+    from robustaug.experiment.subject import (  # noqa: PLC0415
+        limits_of,
+        load_subject,
+        open_subject,
+        open_surrogates,
+        threat_of,
+    )
     from robustaug.files import refuse_inside  # noqa: PLC0415
-    from robustaug.models import load_checkpoint  # noqa: PLC0415
     from robustaug.style.bank import StyleBank  # noqa: PLC0415
 
     folder = out or Path("runs") / f"evaluate-{Path(data).resolve().name}"
     refuse_inside(folder, Path(data))
-    classifier = load_checkpoint(checkpoint)
+    measured = protocol_of(protocol)
+    if surrogate and not measured.transfer_samples:
+        raise RobustAugError(f"--surrogate needs transfer_samples, protocol {measured.name} has none; use another")
+    classifier = open_subject(model)
     threat = threat_of(classifier, None if norm is None else norm.value, eps)
-    images, skipped, part = load_subject(classifier, data, split=None if split is None else split.value, root=root)
+    images, skipped, part = load_subject(
+        classifier, data, split=None if split is None else split.value, root=root, size=size
+    )
     content = assess(
         classifier,
         images,
@@ -53,9 +79,13 @@ def evaluate(
         split=part,
         skipped=skipped,
         threat=threat,
-        protocol=PROTOCOLS[protocol.value],
+        protocol=measured,
         bank=StyleBank.embedded() if styles is None else StyleBank.from_folder(styles),
         out=folder,
+        surrogates=open_surrogates(surrogate or (), images),
         seed=seed,
     )
-    print_results(plain_console(), content, folder / "report.html", skipped)
+    console = plain_console()
+    if (limits := limits_of(classifier)) is not None:
+        console.print(f"Not everything can be measured on {model}: {limits}", markup=False, soft_wrap=True)
+    print_results(console, content, folder / "report.html", skipped, strict=strict)

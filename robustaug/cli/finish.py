@@ -10,6 +10,7 @@ from rich.console import Console
 from robustaug.cli.listing import list_skipped
 from robustaug.data import Skipped
 from robustaug.evaluation.report import load_report, results_table
+from robustaug.evaluation.report.verdict import failed_checks
 from robustaug.experiment import ExperimentConfig, run_experiment
 
 _WIDTH = 120
@@ -28,10 +29,15 @@ def run_and_print(config: ExperimentConfig, out: Path, *, resume: bool) -> None:
     print_results(console, load_report(out), outcome.report, outcome.skipped)
 
 
-def print_results(console: Console, content: Mapping[str, Any], page: Path, skipped: Sequence[Skipped]) -> None:
-    """Print the table, the failed checks and the report's path; exits 1 if some input files could not be used."""
+def print_results(
+    console: Console, content: Mapping[str, Any], page: Path, skipped: Sequence[Skipped], *, strict: bool = False
+) -> None:
+    """Print the table, the failed checks and the report's path.
+
+    Exits 1 if some input files could not be used, and with ``strict`` if a check failed.
+    """
     console.print(results_table(content))
-    failed = [check for check in content["checks"] if not check["passed"]]
+    failed = failed_checks(content)
     for check in failed:
         line = f"Check failed ({check['arm'] or 'data'}): {check['name']}: {check['detail']}"
         console.print(line, markup=False, soft_wrap=True)
@@ -39,4 +45,5 @@ def print_results(console: Console, content: Mapping[str, Any], page: Path, skip
     console.print(f"Report: {page}", markup=False, soft_wrap=True)
     if skipped:
         list_skipped(skipped)
+    if skipped or (strict and failed):
         raise typer.Exit(1)

@@ -25,6 +25,7 @@ def report(
             '"pgd[ARM] < 0" is for one arm. Repeatable.',
         ),
     ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if a check of the one run failed.")] = False,
     out: Annotated[
         Path | None, typer.Option(help="Where a comparison is also written, as comparison.md and comparison.json.")
     ] = None,
@@ -43,7 +44,7 @@ def report(
         if out is not None:
             raise RobustAugError("--out is for comparisons; a run's report is built in its own folder")
         page = build_report(runs[0])
-        print_results(plain_console(), load_report(runs[0]), page, ())
+        print_results(plain_console(), load_report(runs[0]), page, (), strict=strict)
         return
     rules = [parse_rule(text) for text in fail_if or ()]
     compared = _compare([*([against] if against else []), *runs], out)

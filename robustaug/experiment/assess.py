@@ -18,7 +18,7 @@ from robustaug.experiment.config import StyleSection
 from robustaug.experiment.measure import measured
 from robustaug.experiment.outcome import Arm, describe_data, report_content
 from robustaug.experiment.samples import write_adversarial_samples, write_stylised_samples
-from robustaug.experiment.subject import Subject, about, check_subject
+from robustaug.experiment.subject import Subject, about, arm_name, check_subject
 from robustaug.experiment.variants import restyle
 from robustaug.files import sha256, write_json
 from robustaug.hardware import default_device
@@ -63,7 +63,7 @@ def assess(
     Raises:
         RobustAugError: a folder of something else, no painting that is unseen, a broken model.
     """
-    arm = Path(str(checkpoint.extra.get("arm", ""))).name or checkpoint.path.stem  # a name, not a way out of the folder
+    arm = arm_name(checkpoint)
     config = {
         "checkpoint": str(checkpoint.path.resolve()),
         "checkpoint_sha256": checkpoint.sha256,

@@ -34,6 +34,7 @@ def write_adversarial_samples(
     amplification = max(1, int(0.5 / largest + 1e-3)) if largest > 0 else 1  # the largest change just fills the range
     rows = []
     for name, arm in arms.items():
+        attack = "pgd" if "pgd" in arm.excess else next(iter(arm.excess))  # the one behind ``adversarial``
         for place in places:
             row = int(arm.attacked[place])
             original, adversarial = test.images[row] / 255, arm.adversarial[place]
@@ -44,7 +45,7 @@ def write_adversarial_samples(
             }
             predictions = {
                 "prediction_before": test.class_names[int(arm.predictions["clean"][row])],
-                "prediction_after": test.class_names[int(arm.predictions["pgd"][place])],
+                "prediction_after": test.class_names[int(arm.predictions[attack][place])],
             }
             about = {"arm": name, "key": test.keys[row], "label": test.class_names[int(test.labels[row])]}
             rows.append(about | predictions | _write(folder, f"adversarial-{name}-{place}", pictures))

@@ -1,6 +1,9 @@
 """What is measured: a checkpoint or somebody's model, and on which images, in the size that it takes."""
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from torch import nn
 
 from robustaug.attacks import Norm, ThreatModel
 from robustaug.attacks.threat import parse_number
@@ -91,6 +94,31 @@ def load_subject(
         raise RobustAugError(f"{source} has no images in its {split} part; name another --split")
     checkpoint.check_images(images.images, images.class_names)
     return images, skipped, split
+
+
+def open_surrogates(sources: Sequence[str], images: ImageSet) -> dict[str, nn.Module]:
+    """Classifiers whose adversarial images are tried on another one, by name.
+
+    Raises:
+        RobustAugError: as ``open_subject``; a classifier for other images or classes, without gradients, or two of one
+            name.
+    """
+    surrogates: dict[str, nn.Module] = {}
+    for source in sources:
+        other = open_subject(source)
+        other.check_images(images.images, images.class_names)
+        if (limits := limits_of(other)) is not None:
+            raise RobustAugError(f"--surrogate {source} cannot be attacked: {limits.partition(':')[0]}; name another")
+        name = arm_name(other)
+        if name in surrogates:
+            raise RobustAugError(f"two surrogates are called {name}; rename one of the files")
+        surrogates[name] = other.model
+    return surrogates
+
+
+def arm_name(subject: Subject) -> str:
+    """What a report calls it: the arm that it was trained as, else its file; never a way out of a folder."""
+    return Path(str(subject.extra.get("arm", ""))).name or subject.path.stem
 
 
 def threat_of(checkpoint: Subject, norm: Norm | None, eps: str | None) -> ThreatModel:

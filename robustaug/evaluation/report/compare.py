@@ -74,7 +74,7 @@ def read_compared(paths: Sequence[Path]) -> list[ComparedRun]:
 
 
 def _read(path: Path, name: str) -> ComparedRun:
-    report = read_report(path) if path.is_file() else load_report(path)
+    report = read_report(path) if path.suffix == ".json" and not path.is_dir() else load_report(path)
     folder = path if path.is_dir() else path.parent
     # A report by another name is a copy: what lies beside it belongs to something else.
     kept = path.is_dir() or path.name == "report.json"
