@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robustaug.errors import RobustAugError
-from robustaug.hardware import is_out_of_memory
+from robustaug.hardware import default_device, is_out_of_memory
 from robustaug.models.foreign_files import READERS, Read, first_line
 from robustaug.models.foreign_function import call_function
 
@@ -30,6 +30,8 @@ class ForeignModel(nn.Module):
         forward_only: why it gives no gradients; None where it may.
     """
 
+    place: Tensor
+
     def __init__(
         self,
         model: nn.Module,
@@ -39,6 +41,8 @@ class ForeignModel(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.source, self.batches, self.forward_only = model, source, batches, forward_only
+        # Says where images go: a frozen TorchScript module and an ONNX session have no tensors that could.
+        self.register_buffer("place", torch.zeros(0), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (N, K) of images (N, 3, H, W).
@@ -79,7 +83,7 @@ def forward_only(model: nn.Module) -> str | None:
 
 @dataclass(frozen=True)
 class ForeignClassifier:
-    """Somebody's classifier, ready to be measured, in eval mode where it knows one; what ``Checkpoint`` is for our own.
+    """Somebody's classifier on the default device, in eval mode where it knows one; what ``Checkpoint`` is for our own.
 
     Attributes:
         model: the classifier.
@@ -116,8 +120,7 @@ class ForeignClassifier:
             raise RobustAugError(
                 f"{self.path} takes {wanted} px images, these are {height}x{width}; use another --size"
             )
-        device = next((tensor.device for tensor in self.model.state_dict().values()), torch.device("cpu"))
-        few = images[torch.arange(max(_PROBED)) % len(images)].to(device)
+        few = images[torch.arange(max(_PROBED)) % len(images)].to(self.model.place.device)
         few = few.float() / 255 if images.dtype == torch.uint8 else few.float()
         with torch.no_grad():
             for n in _PROBED:
@@ -167,7 +170,7 @@ def load_foreign(source: str) -> ForeignClassifier:
 def _classifier(source: str, name: str, read: Read) -> ForeignClassifier:
     for module in read.model.modules():
         module.training = False  # not eval(): exported modules refuse it, and need it no more than this
-    model = ForeignModel(read.model, source, read.batches, read.forward_only)
+    model = ForeignModel(read.model, source, read.batches, read.forward_only).to(default_device())
     return ForeignClassifier(model, Path(source), read.kind, read.image_size, read.sha256, {"arm": name})
 
 

@@ -23,7 +23,11 @@ from robustaug.files import sha256
 from robustaug.hardware import default_device
 
 # Parts of a .pt2 that torch would run or unpickle; the names of an archive's parts stand in it as they are.
-_REFUSED = {b"data/aotinductor/": "compiled code", b"constants/opaque_obj_": "pickled objects"}
+_REFUSED = {
+    b"data/aotinductor/": "compiled code",
+    b"constants/opaque_obj_": "pickled objects",
+    b"constants/custom_obj_": "C++ objects",
+}
 _SHOWN = 200
 
 
@@ -49,7 +53,7 @@ class Read:
 
 
 def read_torchscript(path: Path) -> Read:
-    """Read what ``torch.jit.save`` wrote.
+    """Read what ``torch.jit.save`` wrote; a frozen module could not follow to another device later.
 
     Raises:
         RobustAugError: no TorchScript, or damaged.
@@ -58,7 +62,7 @@ def read_torchscript(path: Path) -> Read:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # newer torch would rather have torch.export
-            model = torch.jit.load(io.BytesIO(content), map_location="cpu")  # type: ignore[no-untyped-call,unused-ignore]
+            model = torch.jit.load(io.BytesIO(content), map_location=default_device())  # type: ignore[no-untyped-call,unused-ignore]
     except (RuntimeError, ValueError) as error:
         raise RobustAugError(
             f"{path} is no whole TorchScript file ({first_line(error)}); save the model with torch.jit.save, or name "

@@ -279,7 +279,12 @@ def test_nothing_in_an_exported_program_is_unpickled(files: dict[str, Path], tmp
 
 
 @pytest.mark.parametrize(
-    ("part", "what"), [("data/aotinductor/m/m.so", "compiled code"), ("data/constants/opaque_obj_0", "pickled objects")]
+    ("part", "what"),
+    [
+        ("data/aotinductor/m/m.so", "compiled code"),
+        ("data/constants/opaque_obj_0", "pickled objects"),
+        ("data/constants/custom_obj_0", "C.. objects"),
+    ],
 )
 def test_what_torch_would_run_is_refused(files: dict[str, Path], tmp_path: Path, part: str, what: str) -> None:
     path = tmp_path / "more.pt2"

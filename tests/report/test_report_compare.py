@@ -138,6 +138,11 @@ def test_runs_are_read_from_folders_and_files(write_run: Callable[..., Path], tm
     (tmp_path / "notes.json").write_text('{"a": 1}')
     with pytest.raises(RobustAugError, match=r"notes\.json is not a robustaug report"):
         read_compared([folder, tmp_path / "notes.json"])
+    (tmp_path / "newer.json").write_text('{"schema_version": 99}')
+    with pytest.raises(
+        RobustAugError, match=r"newer\.json has schema version 99, this robustaug reads up to \d; update"
+    ):
+        read_compared([folder, tmp_path / "newer.json"])
     with pytest.raises(RobustAugError, match="is not a folder; name the run folder"):
         read_compared([folder, tmp_path / "nowhere"])
 
