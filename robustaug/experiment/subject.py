@@ -139,6 +139,12 @@ def threat_of(checkpoint: Subject, norm: Norm | None, eps: str | None) -> Threat
 
 
 def check_subject(checkpoint: Subject, images: ImageSet) -> list[Check]:
-    """Whether images that a checkpoint is measured on were trained on; empty where the checkpoint does not tell."""
+    """Whether images that a classifier is measured on were trained on, where it tells; and whether it gives gradients.
+
+    Without gradients the strongest attacks cannot be run: what is left makes any model look robust.
+    """
     known = checkpoint.extra.get("data", {}).get("training_images")
-    return [] if known is None else [no_test_image_in_training(set(known), images)]
+    rows = [] if known is None else [no_test_image_in_training(set(known), images)]
+    if (limits := limits_of(checkpoint)) is not None:
+        rows.append(Check("input gradients are informative", arm_name(checkpoint), False, limits))
+    return rows

@@ -180,5 +180,7 @@ def _no_gradient(model: nn.Module, images: Tensor) -> str | None:
     try:
         torch.autograd.grad(model(points).sum(), points)
     except (RuntimeError, RobustAugError) as error:
-        return f"it gives no gradient with respect to its images ({first_line(error)})"
+        said = first_line(error)
+        is_cut_off = "does not require grad" in said or "not have been used" in said
+        return "it gives no gradient with respect to its images" + ("" if is_cut_off else f" ({said})")
     return None

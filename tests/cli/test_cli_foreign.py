@@ -90,9 +90,12 @@ def test_what_gives_no_gradients_is_measured_by_queries_alone(cli: CommandLine, 
         "Not everything can be measured on cli_foreign_models:Rounds: it gives no gradient with respect to its images"
     )
     assert said in answer.out
-    (arm,) = read_json(tiny / "out" / "report.json")["arms"].values()
+    report = read_json(tiny / "out" / "report.json")
+    (arm,) = report["arms"].values()
     assert arm["metrics"].keys() == {"clean", "square", "noise", "unseen_style"}
     assert arm["not_measured"].keys() == {"fgsm", "pgd", "eps_curve"}
+    (check,) = [c for c in report["checks"] if not c["passed"]]
+    assert check["name"] == "input gradients are informative"  # Square alone makes any model look robust
     assert "nothing that needs gradients can be measured on it" in arm["description"]
     assert arm["description"].split(": nothing")[0].split("; ")[1] in (tiny / "out" / "report.html").read_text()
 

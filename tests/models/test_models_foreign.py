@@ -219,7 +219,7 @@ def test_onnx_without_its_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("name", ["detached", "rounded"])
 def test_a_model_without_gradients_runs_forward_only(module: Path, name: str) -> None:
     classifier = checked(f"users_own_models:{name}")
-    assert (forward_only(classifier.model) or "").startswith("it gives no gradient with respect to its images (")
+    assert forward_only(classifier.model) == "it gives no gradient with respect to its images"
 
 
 def test_torchscript_that_runs_on_one_batch_size_only(tmp_path: Path) -> None:
