@@ -46,9 +46,9 @@ def main() -> None:
     """Run the command line; an error is one line on standard error, exit code 2; ``--debug`` adds the traceback."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
-    # How long threads spin while they wait, between two evils, on two cores: beside one busy process a training step took
-    # 13 times as long with gomp's own 300,000, and 4 times with 1,000; alone, 1,000 made it a quarter longer. torch reads
-    # this when a command imports it.
+    # How long threads spin while they wait, between two evils, on two cores: beside one busy process a training step
+    # took 13 times as long with gomp's own 300,000, and 4 times with 1,000; alone, 1,000 made it a quarter longer.
+    # torch reads this when a command imports it.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     warnings.showwarning = _show_warning
     try:
