@@ -1,5 +1,6 @@
 """Accuracies with intervals, and comparisons of two classifiers on the same samples."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
@@ -154,3 +155,28 @@ def holm(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return adjusted
+
+
+def samples_to_tell(only_a: int, only_b: int, n: int, *, level: float = 0.05, power: float = 0.8) -> int | None:
+    """How many samples McNemar's test would need to tell two classifiers apart, if they differ as they did on these.
+
+    Connor (1987, "Sample size for testing differences in proportions for the paired-sample design", Biometrics 43):
+    with the shares d = |only_a - only_b| / n and s = (only_a + only_b) / n,
+    (z(1 - level / 2) sqrt(s) + z(power) sqrt(s - d^2))^2 / d^2.
+
+    Args:
+        only_a: samples that only the first classifier has right.
+        only_b: samples that only the second one has right.
+        n: samples in total, at least ``only_a + only_b``.
+        level: two-sided significance level of the test.
+        power: probability that it then finds the difference.
+
+    Returns:
+        The number, rounded up; None where there was no difference, which no number would tell.
+    """
+    if only_a == only_b:
+        return None
+    difference, discordant = abs(only_a - only_b) / n, (only_a + only_b) / n
+    sure, found = norm.ppf(1 - level / 2), norm.ppf(power)
+    spread = sure * discordant**0.5 + found * (discordant - difference**2) ** 0.5
+    return math.ceil(spread**2 / difference**2)

@@ -84,7 +84,10 @@ def report_content(
         "protocol": {**protocol.to_dict(), "hash": protocol.hash},
         "attacks": {key: dict(parameters) for key, parameters in first.attacks.items()} | dict(attacks or {}),
         "style": style,
-        "arms": {arm_name: {**arm.about, **arm.evaluation.to_dict()} for arm_name, arm in arms.items()},
+        "arms": {
+            arm_name: {**arm.about, **arm.evaluation.to_dict(), **_doubts(arm_name, all_checks)}
+            for arm_name, arm in arms.items()
+        },
         "comparisons": compare_arms(evaluations) if len(evaluations) > 1 else [],
         "checks": [check.to_dict() for check in all_checks],
         "chance": first.chance,
@@ -93,6 +96,12 @@ def report_content(
         "seconds": {**seconds, "total": round(sum(seconds.values()), 3)},
         "config": dict(config),
     }
+
+
+def _doubts(arm: str, checks: Sequence[Check]) -> dict[str, list[str]]:
+    """``failed_checks``: the names of an arm's failed checks and the data's; nothing if all passed."""
+    failed = [check.name for check in checks if not check.passed and check.arm in (arm, None)]
+    return {"failed_checks": failed} if failed else {}
 
 
 def training_curve(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

@@ -6,10 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom, binomtest
 
 from robustaug.errors import RobustAugError
 from robustaug.evaluation import accuracy_interval, holm, mcnemar
-from robustaug.evaluation.statistics import paired_difference
+from robustaug.evaluation.statistics import paired_difference, samples_to_tell
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,37 @@ def test_mcnemar_without_a_discordant_pair():
 def test_mcnemar_needs_the_same_samples():
     with pytest.raises(RobustAugError, match="same samples on both sides, got 3 and 4"):
         mcnemar(torch.ones(3, dtype=torch.bool), torch.ones(4, dtype=torch.bool))
+
+
+def exact_power(n, share_a, share_b, level=0.05):
+    """The chance that the exact McNemar test finds it, over all numbers of discordant pairs."""
+    discordant = share_a + share_b
+    total = 0.0
+    for m in range(n + 1):
+        weight = binom.pmf(m, n, discordant)
+        if weight < 1e-9:
+            continue
+        rejected = [k for k in range(m + 1) if binomtest(k, m).pvalue <= level]
+        total += weight * sum(binom.pmf(rejected, m, share_a / discordant))
+    return total
+
+
+@pytest.mark.parametrize(("only_a", "only_b", "n"), [(20, 5, 100), (24, 8, 100)])
+def test_so_many_samples_have_the_power(only_a, only_b, n):
+    for power in (0.8, 0.9):
+        needed = samples_to_tell(only_a, only_b, n, power=power)
+        # The exact test is more careful than the formula's normal one, by a few points of power.
+        assert power - 0.05 <= exact_power(needed, only_a / n, only_b / n) <= power
+    assert samples_to_tell(only_b, only_a, n) == samples_to_tell(only_a, only_b, n)
+
+
+def test_samples_by_hand():
+    # d = 0.1, s = 0.2: (1.959964 * 0.447214 + 0.841621 * sqrt(0.19))^2 / 0.01 = (0.876523 + 0.366854)^2 / 0.01
+    assert samples_to_tell(15, 5, 100) == 155
+    assert samples_to_tell(150, 50, 1000) == 155  # only the shares count
+    assert samples_to_tell(15, 5, 100, level=0.01) > 155
+    assert samples_to_tell(7, 7, 100) is None
+    assert samples_to_tell(0, 0, 100) is None
 
 
 def test_holm_by_hand():

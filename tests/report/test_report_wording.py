@@ -13,7 +13,7 @@ from rich.console import Console
 from robustaug.evaluation.report import markdown_table, results_table
 from robustaug.evaluation.report import wording as w
 from robustaug.evaluation.report.table import summary
-from robustaug.evaluation.report.verdict import verdict
+from robustaug.evaluation.report.verdict import undecided, verdict
 
 
 @pytest.mark.parametrize(
@@ -66,9 +66,41 @@ def test_verdict_states_the_measured_numbers(content: dict[str, Any]) -> None:
         "98.6% [97.7, 99.2], a difference that this sample cannot tell from chance (Holm p = 0.086).",
         "On 1,000 test images restyled with paintings that training never saw, “style” scores highest with "
         "86.8% [84.6, 88.8]; “clean” reaches 40.2% [37.2, 43.3].",
-        "1 of the 3 tested differences between arms is beyond chance (McNemar, Holm-corrected); not told apart: "
-        "Clean, “adversarial” and “clean” (p = 0.086); PGD, “adversarial” and “adversarial+style” (p = 1.000).",
     ]
+    assert undecided(content) == (
+        "1 of the 3 tested differences between arms is beyond chance (McNemar, Holm-corrected); not told apart: "
+        "Clean, “adversarial” and “clean” (p = 0.086); PGD, “adversarial” and “adversarial+style” (p = 1.000). "
+        "If the differences are as large as they look, so many test images would tell them apart (power 80%): "
+        "Clean, “adversarial” and “clean” 2,179; PGD, “adversarial” and “adversarial+style” 18,319."
+    )
+
+
+def test_verdict_says_what_puts_its_number_in_doubt(content: dict[str, Any]) -> None:
+    failed = [
+        {"name": f"fault {i}", "arm": arm, "passed": False, "detail": ""}
+        for i, arm in enumerate(("adversarial", "clean", None, "adversarial"))
+    ]
+    said = verdict(content | {"checks": failed})
+    assert len(said) == 3
+    assert said[0] == verdict(content)[0] + (
+        " That number of “adversarial” is in doubt, for 3 checks failed: fault 0; fault 2; fault 3."
+    )
+    assert verdict(content | {"checks": failed[:1]})[0].endswith("for 1 check failed: fault 0.")
+    assert verdict(content | {"checks": failed[1:2]}) == verdict(content | {"checks": []})
+    many = [failed[0] | {"name": f"fault {i}"} for i in range(6)]
+    assert verdict(content | {"checks": many})[0].endswith("fault 3; and 2 more.")
+    rows = markdown_table(content | {"checks": failed[1:2]}).splitlines()
+    assert [line for line in rows if "†" in line] == [rows[2], rows[-1]]
+    assert "| 0.3 [0.1, 0.9] † |" in rows[2]
+    assert rows[-1].endswith(". †: a check failed, so the number is in doubt.")
+    assert markdown_table(content | {"checks": failed[2:3]}).count("†") == 5  # all four arms, and what it means
+
+
+def test_no_number_of_images_tells_equal_arms_apart(content: dict[str, Any]) -> None:
+    rows = [row | {"p_value_holm": 1.0, "only_a": 5, "only_b": 5} for row in content["comparisons"]]
+    assert "would tell them apart" not in undecided(content | {"comparisons": rows})
+    rows = [row | {"only_b": 5 + i} for i, row in enumerate(rows * 2)]
+    assert undecided(content | {"comparisons": rows}).endswith("; and 1 pair with more.")
 
 
 def test_verdict_takes_the_strongest_attack(content: dict[str, Any]) -> None:
@@ -100,9 +132,9 @@ def test_verdict_when_every_difference_holds(content: dict[str, Any]) -> None:
     for row in report["comparisons"]:
         row["p_value_holm"] = 0.049
     assert not any("cannot tell" in sentence for sentence in verdict(report))
-    assert verdict(report)[-1].startswith("All 3 tested differences between arms are beyond chance")
+    assert undecided(report).startswith("All 3 tested differences between arms are beyond chance")
     report["comparisons"] = []
-    assert "not compared sample by sample" in verdict(report)[-1]
+    assert "not compared sample by sample" in undecided(report)
 
 
 def scored(content: dict[str, Any], metric: str, *values: float) -> dict[str, Any]:
@@ -156,14 +188,14 @@ def test_verdict_on_clean_images_names_every_tied_arm(content: dict[str, Any]) -
 def test_verdict_counts_the_differences_that_hold(content: dict[str, Any]) -> None:
     row = content["comparisons"][0]
     rows = [row | {"p_value_holm": p} for p in (0.5,) * 6 + (0.01,) * 12]
-    said = verdict(content | {"comparisons": rows})[-1]
+    said = undecided(content | {"comparisons": rows})
     assert said.startswith("12 of the 18 tested differences between arms are beyond chance")
-    assert said.endswith("; and 2 more pairs.")
+    assert "; and 2 more pairs. If the" in said
     assert "below" not in summary(content | {"comparisons": rows})
-    assert verdict(content | {"comparisons": rows[:6]})[-1].startswith(
+    assert undecided(content | {"comparisons": rows[:6]}).startswith(
         "None of the 6 tested differences between arms can be told from chance"
     )
-    assert verdict(content | {"comparisons": rows[:1]})[-1].startswith("The one tested difference between arms cannot")
+    assert undecided(content | {"comparisons": rows[:1]}).startswith("The one tested difference between arms cannot")
 
 
 @pytest.mark.parametrize(
@@ -189,7 +221,8 @@ def expected_rows(report: dict[str, Any]) -> list[list[str]]:
         for metric in ("clean", "noise", "fgsm", "pgd", "unseen_style"):
             m = entry["metrics"].get(metric)
             numbers = [f"{100 * m[key]:.1f}" for key in ("value", "low", "high")] if m else []
-            cells.append("{} [{}, {}]".format(*numbers) if m else "not measured")
+            doubted = " †" if (arm, metric) == ("style", "pgd") else ""  # the one failed check is of that arm
+            cells.append("{} [{}, {}]".format(*numbers) + doubted if m else "not measured")
         rows.append(cells)
     return rows
 

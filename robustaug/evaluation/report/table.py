@@ -8,7 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from robustaug.evaluation.report.verdict import failed_checks, verdict
+from robustaug.evaluation.report.verdict import doubts, failed_checks, robust_metric, undecided, verdict
 from robustaug.evaluation.report.wording import (
     accuracy,
     effort,
@@ -18,6 +18,8 @@ from robustaug.evaluation.report.wording import (
     metric_title,
     norm_text,
 )
+
+_DOUBTED = " †"  # behind a headline number that a failed check puts in doubt
 
 
 def results_table(report: Mapping[str, Any]) -> Table:
@@ -48,7 +50,8 @@ def markdown_table(report: Mapping[str, Any]) -> str:
 
 def summary(report: Mapping[str, Any]) -> str:
     """The verdict and the table in Markdown: what ``summary.md`` holds."""
-    parts = [f"# {_escaped(_title(report))}", *map(_escaped, verdict(report)), markdown_table(report).rstrip()]
+    sentences = filter(None, [*verdict(report), undecided(report)])
+    parts = [f"# {_escaped(_title(report))}", *map(_escaped, sentences), markdown_table(report).rstrip()]
     failed = failed_checks(report)
     if failed:
         lines = [f"- {check['name']} ({check['arm'] or 'all arms'}): {check['detail']}" for check in failed]
@@ -59,14 +62,15 @@ def summary(report: Mapping[str, Any]) -> str:
 
 def _rows(report: Mapping[str, Any]) -> list[list[str]]:
     names = metric_names(report)
-    sizes = _shared_sizes(report)
+    sizes, headline = _shared_sizes(report), robust_metric(report)
     rows = []
     for arm, entry in report["arms"].items():
         cells = []
         for name in names:
             metric = entry["metrics"].get(name)
             own_size = f" (n {metric['n']:,})" if metric is not None and sizes[name] is None else ""
-            cells.append(accuracy(metric) + own_size)
+            doubted = _DOUBTED if name == headline and metric is not None and doubts(report, arm) else ""
+            cells.append(accuracy(metric) + own_size + doubted)
         rows.append([arm, *cells])
     return rows
 
@@ -92,9 +96,12 @@ def _title(report: Mapping[str, Any]) -> str:
 def _caption(report: Mapping[str, Any]) -> str:
     threat = report["threat"]
     attacks = [f"{metric_title(name)}: {effort(report, name)}" for name in metric_names(report) if effort(report, name)]
+    doubted = robust_metric(report) is not None and any(doubts(report, arm) for arm in report["arms"])
     return (
         f"Accuracy in percent with 95% interval; n {measured_image(report)}s. "
-        f"{norm_text(threat['norm'])} eps {eps_text(threat['eps'])}" + (f"; {'; '.join(attacks)}." if attacks else ".")
+        f"{norm_text(threat['norm'])} eps {eps_text(threat['eps'])}"
+        + (f"; {'; '.join(attacks)}." if attacks else ".")
+        + (f"{_DOUBTED}: a check failed, so the number is in doubt." if doubted else "")
     )
 
 

@@ -11,19 +11,22 @@ from robustaug.evaluation.report.wording import (
     eps_text,
     images,
     interval,
+    measured_image,
     metric_title,
     norm_text,
     p_value,
     percent,
     plural,
 )
+from robustaug.evaluation.statistics import samples_to_tell
 
 _LISTED = 4  # pairs named in a sentence; more are counted
 
 
 def verdict(report: Mapping[str, Any]) -> list[str]:
-    """Plain sentences: accuracy under attack, its cost on clean images, unseen style, and what is not told apart."""
-    sentences = [_under_attack(report), _clean_cost(report), _unseen_style(report), _undecided(report)]
+    """Plain sentences: accuracy under attack, and what puts it in doubt; its cost on clean images; unseen style."""
+    under_attack = " ".join(filter(None, [_under_attack(report), _in_doubt(report)]))
+    sentences = [under_attack, _clean_cost(report), _unseen_style(report)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -49,6 +52,11 @@ def reference_arm(report: Mapping[str, Any]) -> str:
 def failed_checks(report: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The checks that did not pass."""
     return [check for check in report["checks"] if not check["passed"]]
+
+
+def doubts(report: Mapping[str, Any], arm: str) -> list[str]:
+    """Names of the failed checks of an arm, and of those of the data, which are every arm's."""
+    return [check["name"] for check in failed_checks(report) if check["arm"] in (arm, None)]
 
 
 def comparison(report: Mapping[str, Any], metric: str, first: str, second: str) -> dict[str, Any] | None:
@@ -110,6 +118,17 @@ def _under_attack(report: Mapping[str, Any]) -> str:
     return f"{text}."
 
 
+def _in_doubt(report: Mapping[str, Any]) -> str:
+    metric = robust_metric(report)
+    failed = {arm: doubts(report, arm) for arm in _leaders(_measured(report, metric))} if metric else {}
+    doubted = [arm for arm, names in failed.items() if names]
+    if not doubted:
+        return ""
+    names = list(dict.fromkeys(name for arm in doubted for name in failed[arm]))
+    listed = "; ".join(names[:_LISTED]) + (f"; and {len(names) - _LISTED} more" if names[_LISTED:] else "")
+    return f"That number of {_named(doubted)} is in doubt, for {plural(len(names), 'check')} failed: {listed}."
+
+
 def _clean_cost(report: Mapping[str, Any]) -> str:
     measured = _measured(report, "clean")
     robust = _measured(report, robust_metric(report) or "clean")
@@ -164,30 +183,58 @@ def _not_told(report: Mapping[str, Any], metric: str, first: str, second: str) -
     return f", a difference that this sample cannot tell from chance (Holm {p_value(row['p_value_holm'])})"
 
 
-def _undecided(report: Mapping[str, Any]) -> str:
+def undecided(report: Mapping[str, Any]) -> str:
+    """Which tested differences between arms the sample cannot tell from chance, and how many images could; empty for
+    one arm."""
+    return " ".join(filter(None, [_told_apart(report), _images_needed(report)]))
+
+
+def _told_apart(report: Mapping[str, Any]) -> str:
     several = len(report["arms"]) > 1
     rows = (report.get("comparisons") or []) if several else []
     if not rows:
         unknown = "The arms were not compared sample by sample, so small differences between them mean nothing."
         return unknown if several else ""
-    undecided = [row for row in rows if row["p_value_holm"] >= SIGNIFICANCE]
+    open_rows = [row for row in rows if row["p_value_holm"] >= SIGNIFICANCE]
     count, tested = len(rows), "tested differences between arms"
     test = "(McNemar, Holm-corrected)"
     if count == 1:
-        verb = "cannot be told from" if undecided else "is beyond"
+        verb = "cannot be told from" if open_rows else "is beyond"
         return f"The one tested difference between arms {verb} chance {test}."
-    if not undecided:
+    if not open_rows:
         return f"All {count} {tested} are beyond chance {test}."
-    if len(undecided) == count:
+    if len(open_rows) == count:
         return f"None of the {count} {tested} can be told from chance {test}."
     pairs = [
         f"{metric_title(row['metric'])}, “{row['arm_a']}” and “{row['arm_b']}” ({p_value(row['p_value_holm'])})"
-        for row in undecided[:_LISTED]
+        for row in open_rows[:_LISTED]
     ]
-    if len(undecided) > _LISTED:
-        pairs.append(f"and {plural(len(undecided) - _LISTED, 'more pair')}")
-    decided = count - len(undecided)
+    if len(open_rows) > _LISTED:
+        pairs.append(f"and {plural(len(open_rows) - _LISTED, 'more pair')}")
+    decided = count - len(open_rows)
     return (
         f"{decided} of the {count} {tested} {'is' if decided == 1 else 'are'} beyond chance "
         f"{test}; not told apart: {'; '.join(pairs)}."
+    )
+
+
+def _images_needed(report: Mapping[str, Any]) -> str:
+    """For the differences that are not told apart, the sample that would do it, if they are as large as they look."""
+    rows = (report.get("comparisons") or []) if len(report["arms"]) > 1 else []
+    needed = []
+    for row in rows:
+        if row["p_value_holm"] >= SIGNIFICANCE:
+            level = SIGNIFICANCE / len(rows)  # Holm's first and strictest step
+            count = samples_to_tell(row["only_a"], row["only_b"], row["n"], level=level)
+            if count is not None:
+                needed.append(
+                    (count, f"{metric_title(row['metric'])}, “{row['arm_a']}” and “{row['arm_b']}” {count:,}")
+                )
+    if not needed:
+        return ""
+    listed = "; ".join(text for _, text in sorted(needed)[:_LISTED])
+    more = f"; and {plural(len(needed) - _LISTED, 'pair')} with more" if len(needed) > _LISTED else ""
+    return (
+        f"If the differences are as large as they look, so many {measured_image(report)}s would tell them apart "
+        f"(power 80%): {listed}{more}."
     )
