@@ -24,18 +24,21 @@ def write_adversarial_samples(
 ) -> None:
     """Write ``adversarial.json`` and its PNG files: original, amplified perturbation, adversarial image.
 
-    The same samples are shown for every arm, of different classes.
+    The same samples are shown for every arm, of different classes; and those of the smallest and the largest distance
+    to an adversarial image, where distances were measured.
     """
-    places = _to_show(test, list(arms.values()))
+    same = _to_show(test, list(arms.values()))
+    extremes = {name: _extremes(arm) for name, arm in arms.items()}
+    shown = {name: list(dict.fromkeys([*same, *extremes[name]])) for name in arms}
     largest = max(
-        float((arm.adversarial[places] - test.select(arm.attacked[places]).float_images()).abs().max())
-        for arm in arms.values()
+        float((arm.adversarial[shown[name]] - test.select(arm.attacked[shown[name]]).float_images()).abs().max())
+        for name, arm in arms.items()
     )
     amplification = max(1, int(0.5 / largest + 1e-3)) if largest > 0 else 1  # the largest change just fills the range
     rows = []
     for name, arm in arms.items():
         attack = "pgd" if "pgd" in arm.excess else next(iter(arm.excess))  # the one behind ``adversarial``
-        for place in places:
+        for place in shown[name]:
             row = int(arm.attacked[place])
             original, adversarial = test.images[row] / 255, arm.adversarial[place]
             pictures = {
@@ -48,6 +51,7 @@ def write_adversarial_samples(
                 "prediction_after": test.class_names[int(arm.predictions[attack][place])],
             }
             about = {"arm": name, "key": test.keys[row], "label": test.class_names[int(test.labels[row])]}
+            about |= extremes[name].get(place, {})
             rows.append(about | predictions | _write(folder, f"adversarial-{name}-{place}", pictures))
     content = {"norm": threat.norm, "eps": threat.eps, "amplification": amplification, "rows": rows}
     write_json(folder / "adversarial.json", content)
@@ -84,6 +88,24 @@ def _to_show(test: ImageSet, arms: Sequence[ArmEvaluation]) -> list[int]:
         of_class.setdefault(int(test.labels[rows[place]]), place)
     chosen = sorted(of_class.values(), key=lambda place: -int(right[place]))[:_PER_ARM]
     return sorted(chosen, key=lambda place: int(test.labels[rows[place]]))
+
+
+def _extremes(arm: ArmEvaluation) -> dict[int, dict[str, Any]]:
+    """By place, what the report says of the least and the most robust of the samples whose pictures were kept.
+
+    Only where a distance was looked for and the unattacked image is right; ``smallest_eps`` is absent where nothing
+    broke the image.
+    """
+    distances = arm.distances[: len(arm.adversarial)]
+    right = (distances > 0).nonzero().flatten()
+    if len(right) < 2:
+        return {}
+    ends = {"least": int(right[distances[right].argmin()]), "most": int(right[distances[right].argmax()])}
+    return {
+        place: {"robustness": f"{end} robust of {len(right)}"}
+        | ({"smallest_eps": float(distances[place])} if distances[place].isfinite() else {})
+        for end, place in ends.items()
+    }
 
 
 def _write(folder: Path, prefix: str, pictures: Mapping[str, Tensor]) -> dict[str, Any]:

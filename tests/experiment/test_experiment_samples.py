@@ -40,3 +40,26 @@ def test_shows_samples_that_every_arm_has_right_before_the_attack(images: ImageS
     assert [(row["arm"], row["key"], row["label"]) for row in rows] == [
         (arm, key, label) for arm in ("first", "second") for key, label in (("09", "b"), ("22", "c"), ("35", "d"))
     ]
+
+
+def test_least_and_most_robust_samples_are_shown_and_named(images: ImageSet, tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
+    protocol = Protocol(samples=40, pgd_steps=1, pgd_restarts=1, noise_draws=1, curve_samples=4, curve_steps=1)
+    measured = evaluate_arm(model, images, threat=ThreatModel("linf", 0.1), protocol=protocol)
+    kept = len(measured.adversarial)
+    assert kept > 8
+    distances = torch.linspace(0.2, 0.3, 40)
+    distances[3], distances[5], distances[7] = 0.0, 0.125, torch.inf  # wrong unattacked; the least; never broken
+    if kept < 40:
+        distances[kept] = 0.1  # smaller still, but no picture was kept
+    write_adversarial_samples(tmp_path, images, ThreatModel("linf", 0.1), {"a": replace(measured, distances=distances)})
+    marked = {
+        row["key"]: (row["robustness"], row.get("smallest_eps"))
+        for row in read_json(tmp_path / "adversarial.json")["rows"]
+        if "robustness" in row
+    }
+    keys = [images.keys[int(measured.attacked[place])] for place in (5, 7)]
+    assert marked == {
+        keys[0]: (f"least robust of {kept - 1}", 0.125),
+        keys[1]: (f"most robust of {kept - 1}", None),
+    }

@@ -22,6 +22,10 @@ ARMS = {
 }
 MIXES = {"clean": (1.0, 0.0, 0.0), "adversarial": (0.5, 0.0, 0.5), "style": (0.5, 0.5, 0.0)}
 CLASSES = [str(digit) for digit in range(10)]
+CORRUPTIONS = (
+    *("gaussian_noise", "shot_noise", "impulse_noise", "defocus_blur", "glass_blur", "motion_blur", "zoom_blur"),
+    *("snow", "frost", "fog", "brightness", "contrast", "elastic_transform", "pixelate", "jpeg_compression"),
+)
 EPS = [0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5]
 
 
@@ -31,6 +35,45 @@ def wilson(value: float, n: int) -> dict[str, Any]:
     centre, spread = share + z * z / (2 * n), z * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
     low, high = ((centre + sign * spread) / (1 + z * z / n) for sign in (-1, 1))
     return {"value": share, "low": max(0.0, min(low, share)), "high": min(1.0, max(high, share)), "n": n}
+
+
+def worst(classes: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    name = min(classes, key=lambda each: classes[each]["value"])
+    return {"class": name, **classes[name]}
+
+
+def confusion(value: float) -> list[list[int]]:
+    """Of 50 images of each class the rest goes to the next two classes, two thirds of them to the first."""
+    counts = [[0] * 10 for _ in range(10)]
+    for label in range(10):
+        wrong = round(50 * (1 - value)) - label % 3 if value < 0.9 else 0
+        counts[label][(label + 1) % 10] = 2 * wrong // 3
+        counts[label][(label + 2) % 10] = wrong - 2 * wrong // 3
+        counts[label][label] = 50 - wrong
+    return counts
+
+
+def stages(values: dict[str, float]) -> dict[str, dict[str, Any]]:
+    after = {"clean": values["clean"], "apgd-ce": values["pgd"], "apgd-t": 0.98 * values["pgd"]}
+    return {name: wilson(value, 500) for name, value in after.items()}
+
+
+def distances(values: dict[str, float]) -> dict[str, Any]:
+    """Of 200 images, those wrong unattacked at 0, some at each radius up to 0.4, and five unbroken."""
+    wrong = round(200 * (1 - values["clean"]))
+    end = 0.1 + 0.3 * values["pgd"]
+    eps = [0.0] * wrong + [round(end * (place + 1) / (195 - wrong), 6) for place in range(195 - wrong)]
+    quantiles = {f"{share:g}": eps[math.ceil(share * 200) - 1] for share in (0.05, 0.25, 0.5, 0.75, 0.95)}
+    return {"n": 200, "unbroken": 5, "quantiles": quantiles, "eps": eps}
+
+
+def corruptions(clean: float) -> dict[str, list[dict[str, Any]]]:
+    return {
+        name: [
+            {"severity": severity, **wilson(clean / (1 + 0.02 * number * severity), 100)} for severity in range(1, 6)
+        ]
+        for number, name in enumerate(CORRUPTIONS)
+    }
 
 
 def comparison(metric: str, arms: tuple[str, str], only: tuple[int, int], p: float) -> dict[str, Any]:
@@ -47,6 +90,10 @@ def report_content() -> dict[str, Any]:
     for number, (name, values) in enumerate(ARMS.items()):
         original, stylised, adversarial = MIXES.get(name, (0.4, 0.2, 0.4))
         drop = 4 if values["pgd"] < 0.1 else 1
+        per_class = {
+            kind: {c: wilson(max(0.0, values[kind] - 0.012 * (i % 4)), 100) for i, c in enumerate(CLASSES)}
+            for kind in ("clean", "pgd")
+        }
         arms[name] = {
             "description": f"trained on the {name} mix",
             "mix": {"original": original, "stylised": stylised, "adversarial": adversarial},
@@ -56,10 +103,14 @@ def report_content() -> dict[str, Any]:
             },
             "training_curve": history_rows(name),
             "metrics": {metric: wilson(value, 1000) for metric, value in values.items()},
-            "per_class": {
-                kind: {c: wilson(max(0.0, values[kind] - 0.012 * (i % 4)), 100) for i, c in enumerate(CLASSES)}
-                for kind in ("clean", "pgd")
-            },
+            "per_class": per_class,
+            "worst_class": {kind: worst(classes) for kind, classes in per_class.items()},
+            "confusion": {"pgd": confusion(values["pgd"])},
+            "stages": {"autoattack": stages(values)},
+            "transfer": {other: wilson(0.9 * values["clean"], 200) for other in ARMS if other != name},
+            "distances": distances(values),
+            "corruptions": corruptions(values["clean"]),
+            "not_measured": {"corruptions_l2": "the protocol has none"} if name == "style" else {},
             "eps_curve": [
                 {"eps": eps, **wilson(values["clean"] / (1 + (eps * 3 * drop) ** (2 + 2 / drop)), 500)} for eps in EPS
             ],
@@ -174,6 +225,51 @@ def _write_samples(folder: Path, side: int, per_arm: int) -> None:
 
 def _save(path: Path, picture: np.ndarray) -> None:
     Image.fromarray((picture * 255).round().astype(np.uint8)).save(path)
+
+
+HOSTILE = "</style><script>alert(1)</script>\"'&--><img src=x onerror=alert(1)>{{ 7 * 7 }}"
+
+
+def _hostile(report: dict[str, Any]) -> None:
+    """Give everything that others may name a name that is HTML and script."""
+    report.update(name=HOSTILE)
+    report["data"] |= {"name": HOSTILE, "skipped": [{"path": HOSTILE, "reason": HOSTILE}]}
+    report["data"]["classes"][3] = HOSTILE
+    for entry in report["arms"].values():
+        for table in entry["per_class"].values():
+            table[HOSTILE] = table.pop("3")
+        entry["worst_class"]["pgd"]["class"] = HOSTILE
+        entry["metrics"][HOSTILE] = entry["metrics"]["clean"]
+        for name in ("confusion", "stages", "transfer", "corruptions"):
+            entry[name][HOSTILE] = entry[name].pop(next(iter(entry[name])))
+        entry["stages"][HOSTILE][HOSTILE] = entry["stages"][HOSTILE].pop("apgd-t")
+        entry["not_measured"] = {HOSTILE: HOSTILE}
+    report["arms"][HOSTILE] = report["arms"].pop("style")
+    report["comparisons"][0] |= {"metric": HOSTILE, "arm_a": HOSTILE}
+    report["checks"][1] |= {"name": HOSTILE, "arm": HOSTILE, "detail": HOSTILE}
+    report["attacks"][HOSTILE] = {HOSTILE: [HOSTILE]}
+    report["versions"][HOSTILE] = HOSTILE
+    report["hardware"][HOSTILE] = HOSTILE
+    report["protocol"] = {"name": HOSTILE, "version": 1, "hash": "0" * 12}
+    report["config"] = {"checkpoint": HOSTILE, HOSTILE: HOSTILE}
+
+
+@pytest.fixture(scope="session")
+def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A built run in which every name is HTML and script, two pictures are missing and one lies outside."""
+    folder = tmp_path_factory.mktemp("hostile")
+    run = write_run_folder(folder / "run", _hostile)
+    (run / "config.toml").unlink()
+    Image.new("RGB", (8, 8)).save(folder / "outside.png")
+    samples = json.loads((run / "samples" / "adversarial.json").read_text())
+    samples |= {"eps": HOSTILE, "norm": HOSTILE, "amplification": HOSTILE}
+    row = {"label": HOSTILE, "prediction_after": HOSTILE, "robustness": HOSTILE, "smallest_eps": HOSTILE}
+    samples["rows"][0] |= row | {"key": HOSTILE}
+    samples["rows"][1] |= {"original": "../../outside.png", "adversarial": "gone.png"}
+    del samples["rows"][2]["key"], samples["rows"][2]["prediction_before"]
+    (run / "samples" / "adversarial.json").write_text(json.dumps(samples))
+    build_report(run)
+    return run
 
 
 @pytest.fixture(scope="session")

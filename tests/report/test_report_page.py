@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import io
-import json
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -19,10 +18,10 @@ from PIL import Image
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.report import build_report
 from robustaug.evaluation.report.figures import classes_shown
+from robustaug.evaluation.report.sections import TITLES
 
 WriteRun = Callable[..., Path]
 VOID = {"meta", "link", "img", "br", "hr", "input"}
-HOSTILE = "</style><script>alert(1)</script>\"'&--><img src=x onerror=alert(1)>"
 
 
 class Page(HTMLParser):
@@ -111,7 +110,7 @@ def test_policy_allows_this_script_alone(page: Page, html: str) -> None:
 def test_page_is_accessible(page: Page) -> None:
     assert all(image.get("alt") for image in page.all("img"))
     drawings = page.all("svg")
-    assert len(drawings) == 4
+    assert len(drawings) == 5
     assert all(drawing["role"] == "img" and drawing["aria-label"] for drawing in drawings)
     identifiers = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
     assert len(identifiers) == len(set(identifiers))
@@ -137,6 +136,13 @@ def test_failed_checks_stand_beside_the_headline(page: Page) -> None:
     assert sum(a.get("class") == "mark" for a in page.all("a")) == 1
 
 
+def test_contents_lead_to_every_section(page: Page) -> None:
+    named = [str(attributes["id"]) for attributes in page.all("section")]
+    assert named == list(TITLES)
+    linked = [str(a["href"])[1:] for a in page.all("a") if "class" not in a]
+    assert linked[: len(named)] == named
+
+
 def test_everything_that_was_used_is_stated(page: Page) -> None:
     for text in (
         *("step size", "0.0125", "amplified 2.5 times", "starry-night", "optimizer: learning rate"),
@@ -148,10 +154,10 @@ def test_everything_that_was_used_is_stated(page: Page) -> None:
 
 def test_files_are_written_and_charts_are_svg_text(built_run: Path) -> None:
     names = {path.name for path in (built_run / "figures").iterdir()}
-    charts = {"accuracy.svg", "eps.svg", "classes.svg", "training.svg"}
+    charts = {"accuracy.svg", "eps.svg", "distances.svg", "classes.svg", "training.svg"}
     assert names == charts | {"accuracy.png", "adversarial.png", "stylised.png"}
     assert {path.name for path in built_run.iterdir()} == {
-        "config.toml", "figures", "report.html", "report.json", "samples", "summary.md",
+        "config.toml", "figures", "report.html", "report.json", "results.csv", "samples", "summary.md",
     }  # fmt: skip
     for name in charts:
         text = (built_run / "figures" / name).read_text()
@@ -182,32 +188,13 @@ def test_embedded_pictures_are_the_samples(built_run: Path, page: Page) -> None:
         assert np.array_equal(np.asarray(shown), np.asarray(expected))
 
 
-def test_hostile_names_are_text(tmp_path: Path, write_run: WriteRun) -> None:
-    def change(report: dict[str, Any]) -> None:
-        report.update(name=HOSTILE)
-        report["data"]["classes"][3] = HOSTILE
-        for entry in report["arms"].values():
-            for table in entry["per_class"].values():
-                table[HOSTILE] = table.pop("3")
-        report["data"]["skipped"] = [{"path": HOSTILE, "reason": HOSTILE}]
-        report["arms"][HOSTILE] = report["arms"].pop("style")
-        report["checks"][1] |= {"name": HOSTILE, "arm": HOSTILE, "detail": HOSTILE}
-        report["attacks"][HOSTILE] = {HOSTILE: [HOSTILE]}
-        report["config"] = {HOSTILE: HOSTILE}
-
-    run = write_run(tmp_path / "run", change)
-    (run / "config.toml").unlink()
-    Image.new("RGB", (8, 8)).save(tmp_path / "outside.png")
-    samples = json.loads((run / "samples" / "adversarial.json").read_text())
-    samples["rows"][0] |= {"key": HOSTILE, "label": HOSTILE, "prediction_after": HOSTILE}
-    samples["rows"][1] |= {"original": "../../outside.png", "adversarial": "gone.png"}
-    (run / "samples" / "adversarial.json").write_text(json.dumps(samples))
-    page = Page(build_report(run).read_text())
+def test_hostile_names_are_text(hostile_run: Path) -> None:
+    page = Page((hostile_run / "report.html").read_text())
     assert len(page.all("script")) == 1
     assert not any("onerror" in attributes for _, attributes in page.elements)
-    assert page.text.count("<script>alert(1)</script>") >= 8
+    assert page.text.count("<script>alert(1)</script>") >= 20
     assert page.text.count("picture missing") == 2
-    assert "<script" not in (run / "summary.md").read_text()
+    assert "<script" not in (hostile_run / "summary.md").read_text()
 
 
 def test_missing_parts_still_give_a_page(tmp_path: Path, write_run: WriteRun) -> None:
@@ -227,8 +214,10 @@ def test_missing_parts_still_give_a_page(tmp_path: Path, write_run: WriteRun) ->
     page = Page(build_report(run).read_text())
     assert {path.name for path in (run / "figures").iterdir()} == {"accuracy.svg", "accuracy.png"}
     assert set(page.cells) == {("mine", "fgsm")}
-    for text in ("No samples were kept.", "No training history was kept.", "No checks were run.", "Not measured."):
-        assert text in page.text
+    assert "No checks were run." in page.text
+    named = [str(attributes["id"]) for attributes in page.all("section")]
+    assert named == ["verdict", "threat", "results", "checks", "data", "provenance", "reproduce"]
+    assert [str(a["href"]) for a in page.all("a") if a.get("href") != "#verdict"] == [f"#{name}" for name in named[1:]]
 
 
 def test_page_stays_below_five_megabytes(tmp_path: Path, write_run: WriteRun) -> None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from robustaug.evaluation.report.wording import arm_looks, percent, shortened
+from robustaug.evaluation.report.wording import arm_looks, eps_number, eps_text, norm_text, percent, shortened
 from robustaug.files import writing
 
 INK, MUTED, RULE, PAPER = "#1b1f24", "#646d78", "#dfe3e8", "#ffffff"
@@ -84,6 +84,26 @@ def levels_axis(axes: Axes) -> None:
     step = next(step for step in steps if end * 255 <= 8 * step or step == 500)
     levels = range(0, int(end * 255 + 1e-6) + 1, step)
     axes.set_xticks([level / 255 for level in levels], [f"{level}/255" if level else "0" for level in levels])
+
+
+def eps_axis(axes: Axes, report: Mapping[str, Any]) -> None:
+    """Attack radii on the horizontal axis, from 0, the stated one marked."""
+    threat = report["threat"]
+    stated = eps_number(threat["eps"])
+    axes.axvline(stated, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
+    axes.annotate(
+        f"stated eps {eps_text(threat['eps'])}",
+        (stated, 1.0),
+        xycoords=axes.get_xaxis_transform(),
+        xytext=(4, -3),
+        textcoords="offset points",
+        va="top",
+        fontsize=8,
+    )
+    axes.set_xlim(left=0)
+    if eps_text(threat["eps"]).endswith("/255"):
+        levels_axis(axes)
+    axes.set_xlabel(f"eps ({norm_text(threat['norm'])} radius)")
 
 
 def chance_line(axes: Axes, report: Mapping[str, Any]) -> None:

@@ -14,16 +14,16 @@ from robustaug.evaluation.report.chart_style import (
     arm_legend,
     chance_line,
     chart_style,
-    levels_axis,
+    eps_axis,
     percent_axis,
     save_png,
 )
 from robustaug.evaluation.report.run_folder import RunFolder
 from robustaug.evaluation.report.training_figure import training_curves
 from robustaug.evaluation.report.wording import (
+    ROBUST_METRICS,
     arm_looks,
     eps_number,
-    eps_text,
     metric_names,
     metric_title,
     percent,
@@ -122,34 +122,42 @@ def accuracy_against_eps(run: RunFolder) -> Figure | None:
         look = looks[arm]
         axes.fill_between(eps, low, high, color=look.colour, alpha=0.18, linewidth=0)
         axes.plot(eps, value, color=look.colour, marker=look.marker, linestyle=look.line)
-    stated = eps_number(report["threat"]["eps"])
-    axes.axvline(stated, color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
-    axes.annotate(
-        f"stated eps {eps_text(report['threat']['eps'])}",
-        (stated, 1.0),
-        xycoords=axes.get_xaxis_transform(),
-        xytext=(4, -3),
-        textcoords="offset points",
-        va="top",
-        fontsize=8,
-    )
-    axes.set_xlim(left=0)
-    if eps_text(report["threat"]["eps"]).endswith("/255"):
-        levels_axis(axes)
-    axes.set_xlabel(
-        f"eps ({ {'linf': 'L-infinity', 'l2': 'L2', 'l1': 'L1'}.get(report['threat']['norm'], '') } radius)"
-    )
+    eps_axis(axes, report)
     percent_axis(axes, top=105)
     chance_line(axes, report)
     arm_legend(figure, list(curves))
     return figure
 
 
+def smallest_distances(run: RunFolder) -> Figure | None:
+    """Falling steps per arm: the share of images whose smallest adversarial distance is larger than each radius."""
+    report = run.report
+    found = {arm: entry["distances"] for arm, entry in report["arms"].items() if entry.get("distances")}
+    if not found:
+        return None
+    looks = arm_looks(report["arms"])
+    stated = eps_number(report["threat"]["eps"])
+    end = 1.05 * max(2 * stated, *(distances["quantiles"].get("0.95") or 0 for distances in found.values()))
+    figure = Figure(figsize=(WIDTH, 3.3), layout="constrained")
+    axes = figure.add_subplot()
+    for arm, distances in found.items():
+        eps = [0.0, *distances["eps"], max([end, *distances["eps"][-1:]])]
+        left = [100 * (1 - broken / distances["n"]) for broken in range(len(eps) - 1)]
+        axes.step(eps, [*left, left[-1]], where="post", color=looks[arm].colour, linestyle=looks[arm].line)
+    axes.set_xlim(right=end)
+    eps_axis(axes, report)
+    percent_axis(axes, top=105)
+    axes.set_ylabel("images not broken, %")
+    arm_legend(figure, list(found))
+    return figure
+
+
 def per_class_accuracy(run: RunFolder) -> Figure | None:
-    """A dot plot, one row a class, clean and under PGD side by side."""
+    """A dot plot, one row a class, clean and under the strongest attack side by side."""
     report = run.report
     tables = {arm: entry.get("per_class") or {} for arm, entry in report["arms"].items()}
-    kinds = [kind for kind in ("clean", "pgd") if any(table.get(kind) for table in tables.values())]
+    measured = {kind for table in tables.values() for kind, by_class in table.items() if by_class}
+    kinds = [kind for kind in dict.fromkeys(("clean", *ROBUST_METRICS, *sorted(measured))) if kind in measured][:2]
     if not kinds:
         return None
     classes = classes_shown(report)
@@ -194,6 +202,7 @@ def classes_shown(report: Mapping[str, Any]) -> list[str]:
 DRAWINGS = (
     Drawing("accuracy", accuracy_by_arm, png=True),
     Drawing("eps", accuracy_against_eps),
+    Drawing("distances", smallest_distances),
     Drawing("classes", per_class_accuracy),
     Drawing("training", training_curves),
 )

@@ -6,13 +6,14 @@ import html
 import json
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from robustaug.evaluation.report import wording
+from robustaug.evaluation.report import sections, wording
 from robustaug.evaluation.report.chart_style import INK, MUTED, PAPER, RULE
 from robustaug.evaluation.report.exports import write_exports
 from robustaug.evaluation.report.figures import DRAWINGS, classes_shown, draw_figures
@@ -20,10 +21,10 @@ from robustaug.evaluation.report.run_folder import RunFolder, read_run
 from robustaug.evaluation.report.samples import LARGEST_SIDE, draw_grids, page_samples
 from robustaug.evaluation.report.table import summary
 from robustaug.evaluation.report.training_figure import training_words
-from robustaug.evaluation.report.verdict import failed_checks, robust_metric, verdict
+from robustaug.evaluation.report.verdict import failed_checks, undecided, verdict
 from robustaug.files import write_text
 
-_HERE = Path(__file__).parent
+_TEMPLATES = Path(__file__).parent / "templates"
 _SKIPPED_SHOWN = 200
 
 
@@ -57,35 +58,51 @@ def build_report(run_dir: Path) -> Path:
 def render(run: RunFolder) -> str:
     """The page's HTML; the charts are read from the run's ``figures/``."""
     environment = Environment(
-        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters |= {
         "percent": wording.percent,
         "interval": wording.interval,
         "duration": wording.duration,
-        "eps": wording.eps_text,
+        "eps": partial(wording.fact, "eps"),
+        "norm_text": partial(wording.fact, "norm"),
         "p_value": wording.p_value,
         "plain": wording.plain,
-        "norm_text": wording.norm_text,
+        "metric_title": wording.metric_title,
+        "radius": sections.radius,
         "flat": flat,
         "words": wording.words,
         "unbroken": unbroken,
     }
-    report = {"style": None, "comparisons": [], "config": None} | run.report
-    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    shown = _shown(run)
+    return environment.get_template("page.html.j2").render(sections=sections.sections(shown), **shown)
+
+
+def _shown(run: RunFolder) -> dict[str, Any]:
+    """What the templates get; where a section has an entry of its own name, an empty one leaves the section out."""
+    report = {"style": None, "comparisons": [], "config": None, "protocol": None} | run.report
+    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
     adversarial, stylised = page_samples(run)
-    return environment.get_template("template.html.j2").render(
-        report=report,
-        css=Markup((_HERE / "page.css").read_text(encoding="utf-8")),
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        verdict=verdict(report),
-        failed=failed_checks(report),
-        passed=passed_checks(report),
-        image=wording.measured_image(report),
-        failed_arms={check["arm"] for check in failed_checks(report)},
-        looks=wording.arm_looks(report["arms"]),
-        metrics=[
+    failed = failed_checks(report)
+    classes = report["data"]["classes"]
+    return {
+        "report": report,
+        "css": Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
+        "script": Markup(script),
+        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        "verdict": verdict(report),
+        "undecided": undecided(report),
+        "failed": failed,
+        "passed": passed_checks(report),
+        "norm": wording.norm_text(report["threat"]["norm"]),
+        "image": wording.measured_image(report),
+        "failed_arms": {check["arm"] for check in failed},
+        "looks": wording.arm_looks(report["arms"]),
+        "metrics": [
             {
                 "name": name,
                 "title": wording.metric_title(name),
@@ -94,28 +111,32 @@ def render(run: RunFolder) -> str:
             }
             for name in wording.metric_names(report)
         ],
-        robust=robust_metric(report),
-        metric_title=wording.metric_title,
-        norm=wording.norm_text(report["threat"]["norm"]),
-        charts=_charts(run),
-        curve_eps=_curve_eps(report),
-        training_facts=_training_facts(report),
-        per_class_kinds=[
-            kind
-            for kind in ("clean", "pgd")
-            if any(kind in (a.get("per_class") or {}) for a in report["arms"].values())
-        ],
-        classes_cut=len(classes_shown(report)) if len(classes_shown(report)) < len(report["data"]["classes"]) else None,
-        adversarial=adversarial,
-        adversarial_facts=run.adversarial or {},
-        stylised=stylised,
-        largest_side=LARGEST_SIDE,
-        significance=wording.SIGNIFICANCE,
-        skipped_shown=_SKIPPED_SHOWN,
-        has_config=run.config_toml is not None,
-        config=run.config_toml
-        or (json.dumps(report["config"], indent=2, ensure_ascii=False) if report.get("config") else None),
-    )
+        "not_measured": sections.not_measured(report),
+        "charts": _charts(run),
+        "curve_eps": _curve_eps(report),
+        "distances": sections.by_arm(report, "distances"),
+        "stages": sections.stages(report),
+        "transfer": sections.by_arm(report, "transfer"),
+        "corruptions": sections.corruptions(report),
+        "heat": sections.heat,
+        "class_metrics": sections.class_metrics(report),
+        "worst_classes": sections.worst_classes(report),
+        "classes_cut": len(classes_shown(report)) if len(classes_shown(report)) < len(classes) else None,
+        "confusion": sections.confusions(report),
+        "adversarial": adversarial,
+        "adversarial_facts": run.adversarial or {},
+        "stylised": stylised,
+        "largest_side": LARGEST_SIDE,
+        "training": _training_facts(report),
+        "comparisons": report["comparisons"],
+        "significance": wording.SIGNIFICANCE,
+        "parameters": report["attacks"] or report["style"],
+        "skipped_shown": _SKIPPED_SHOWN,
+        "command": sections.reproduce(report),
+        "has_config": run.config_toml is not None,
+        "config": run.config_toml
+        or (json.dumps(report["config"], indent=2, ensure_ascii=False) if report["config"] else None),
+    }
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
@@ -152,6 +173,8 @@ def _charts(run: RunFolder) -> dict[str, Markup]:
     descriptions = {
         "accuracy": f"Bar chart with 95% intervals: accuracy of {arms} on each metric, as in the results table.",
         "eps": f"Line chart with 95% bands: accuracy of {arms} against the attack's eps. {below}",
+        "distances": f"Falling steps: share of images of {arms} that are right and not broken by a change of each "
+        f"size. {below}",
         "classes": f"Dot plot: accuracy of {arms} on each class. {below}",
         "training": training_words(run.report),
     }

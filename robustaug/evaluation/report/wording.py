@@ -11,6 +11,9 @@ METRIC_TITLES = {
     "fgsm": "FGSM",
     "pgd": "PGD",
     "autoattack": "AutoAttack",
+    "autoattack_l2": "AutoAttack L2",
+    "square": "Square",
+    "transfer": "Transfer",
     "corruptions": "Corruptions",
     "unseen_style": "Unseen style",
 }
@@ -20,7 +23,10 @@ METRIC_MEANINGS = {
     "fgsm": "one gradient step",
     "pgd": "many gradient steps, the worst restart",
     "autoattack": "an ensemble of attacks",
-    "corruptions": "natural corruptions",
+    "autoattack_l2": "an ensemble of attacks within an L2 ball of its own eps",
+    "square": "random search, without gradients",
+    "transfer": "adversarial images made on other classifiers",
+    "corruptions": "mean over common corruptions and severities",
     "unseen_style": "restyled with paintings that training never saw",
 }
 ROBUST_METRICS = ("autoattack", "pgd", "fgsm")  # strongest first

@@ -27,3 +27,11 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
   });
 }
+
+// Paper has nothing to click on: everything that is folded is printed, and folded again afterwards.
+let folded = [];
+addEventListener("beforeprint", () => {
+  folded = [...document.querySelectorAll("details:not([open])")];
+  folded.forEach((details) => (details.open = true));
+});
+addEventListener("afterprint", () => folded.forEach((details) => (details.open = false)));
