@@ -179,4 +179,4 @@ def samples_to_tell(only_a: int, only_b: int, n: int, *, level: float = 0.05, po
     difference, discordant = abs(only_a - only_b) / n, (only_a + only_b) / n
     sure, found = norm.ppf(1 - level / 2), norm.ppf(power)
     spread = sure * discordant**0.5 + found * (discordant - difference**2) ** 0.5
-    return math.ceil(spread**2 / difference**2)
+    return math.ceil(float(spread**2 / difference**2))

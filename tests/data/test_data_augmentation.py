@@ -67,7 +67,9 @@ def test_the_global_state_and_the_input_are_untouched(name: AugmentationName) ->
 
 
 @pytest.mark.parametrize(
-    "images", [torch.rand(2, 3, 8, 8), torch.zeros(2, 4, 8, 8, dtype=torch.uint8), noise(1)[0]], ids=str
+    "images",
+    [torch.rand(2, 3, 8, 8), torch.zeros(2, 4, 8, 8, dtype=torch.uint8), noise(1)[0]],
+    ids=["floats", "four channels", "no batch"],
 )
 def test_images_that_are_no_bytes_or_not_rgb(images: torch.Tensor) -> None:
     for name in AUGMENTATIONS:
