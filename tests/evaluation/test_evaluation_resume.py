@@ -82,7 +82,7 @@ def test_two_evaluations_are_equal_but_for_their_times(whole, tmp_path):
     assert again.seconds == pytest.approx(evaluated(tmp_path).seconds)  # the parts' own
 
 
-@pytest.mark.parametrize("last", (0, 3, 4, 9))
+@pytest.mark.parametrize("last", [0, 3, 4, 9])
 def test_an_evaluation_goes_on_after_the_last_finished_metric(whole, tmp_path, monkeypatch, last):
     calls = [0]
     true = Path.replace
