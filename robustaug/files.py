@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import secrets
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -84,6 +85,20 @@ def read_json(path: Path) -> Any:
         raise RobustAugError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise RobustAugError(f"{path} is not valid JSON ({error}); restore it or delete it") from error
+
+
+def read_toml(path: Path, what: str) -> dict[str, Any]:
+    """Read a TOML file; ``what`` says in errors what it should be, for example a configuration.
+
+    Raises:
+        RobustAugError: the file cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RobustAugError(f"cannot read the {what} {path}: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RobustAugError(f"{path} is not valid TOML: {error}") from error
 
 
 def read_jsonl(path: Path) -> list[dict[str, Any]]:

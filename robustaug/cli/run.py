@@ -5,18 +5,20 @@ from typing import Annotated
 
 import typer
 
+ConfigFile = Annotated[Path, typer.Argument(help="A TOML configuration; recipes/ holds examples.")]
+RunDirectory = Annotated[
+    Path | None, typer.Option("--out", help="The run folder; default: runs/ and the configuration's file name.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, for example training.steps=500. Repeatable."),
+]
+
 
 def run(
-    config: Annotated[Path, typer.Argument(help="A TOML configuration; recipes/ holds examples.")],
-    out: Annotated[
-        Path | None, typer.Option(help="The run folder; default: runs/ and the configuration's file name.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override a setting, for example training.steps=500. Repeatable."
-        ),
-    ] = None,
+    config: ConfigFile,
+    out: RunDirectory = None,
+    set_: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in the folder.")] = False,
 ) -> None:
     """Make variants, retrain every arm, evaluate, report."""

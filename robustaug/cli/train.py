@@ -6,19 +6,14 @@ from typing import Annotated
 
 import typer
 
+from robustaug.cli.run import ConfigFile, Overrides, RunDirectory
+
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A TOML configuration; recipes/ holds examples.")],
+    config: ConfigFile,
     arm: Annotated[str | None, typer.Option(help="Which arm; default: the only one.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The run folder; default: runs/ and the configuration's file name.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="Override a setting, for example training.steps=500. Repeatable."
-        ),
-    ] = None,
+    out: RunDirectory = None,
+    set_: Overrides = None,
 ) -> None:
     """Train one arm; a training that was interrupted goes on where it stopped.
 

@@ -67,6 +67,10 @@ class ImageSet:
             self.class_names,
         )
 
+    def first(self, count: int) -> "ImageSet":
+        """The first so many samples, or all if there are fewer."""
+        return self.select(range(min(count, len(self))))
+
     def float_images(self, device: torch.device | None = None) -> Tensor:
         """All images as float32 in [0, 1], shape (N, 3, H, W), on ``device``."""
         return self.images.to(device) / 255

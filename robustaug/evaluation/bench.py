@@ -126,7 +126,7 @@ class Bench:
             "correct_8bit": standing.clone(),
             "predictions": torch.full((len(samples),), -1),
             "excess": torch.zeros(len(samples)),
-            "images": samples.select(torch.arange(min(KEPT_IMAGES, len(samples)))).float_images(),
+            "images": samples.first(KEPT_IMAGES).float_images(),
         }
         facts: dict[str, Any] = {}
         size = self.batch_size
@@ -158,7 +158,7 @@ class Bench:
 
     def _fitting(self, attack: AutoAttack, samples: ImageSet) -> AutoAttack:
         """The version for randomised models where the model is one."""
-        oracle, few = Oracle(self.model), samples.select(torch.arange(min(4, len(samples)))).float_images(self.device)
+        oracle, few = Oracle(self.model), samples.first(4).float_images(self.device)
         with running(few):
             oracle.probe(few)
             is_randomised = oracle.is_randomised

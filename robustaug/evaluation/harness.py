@@ -24,6 +24,7 @@ from robustaug.evaluation.protocol import Protocol, single_eps
 from robustaug.evaluation.results import ArmEvaluation
 from robustaug.evaluation.transfer import Surrogate
 from robustaug.files import sha256
+from robustaug.models import forward_only
 from robustaug.progress import Advance
 
 _TOLERANCE = 0.02  # of the smallest distances, as a share
@@ -88,7 +89,7 @@ def evaluate_arm(
         right = (found["clean"]["predictions"] == test.labels)[attacked]
         for name, attack in attacks.items():
             n = _samples(name, threat, protocol, len(subject))
-            first, state = subject.select(torch.arange(n)), parts.state(name)
+            first, state = subject.first(n), parts.state(name)
             cost = _cost(attack) if name in work else 0
             attacking = partial(bench.attack, attack, first, right[:n], name, cost, state)
             found[name] = parts.get(name, attacking)
@@ -168,7 +169,7 @@ def _attacks(
 ) -> tuple[dict[str, Attack], dict[str, str]]:
     """The attacks by metric, and what is not measured of the model, with the reason."""
     attacks = _white_box(threat, protocol) | protocol.further_attacks(threat, tuple(test.images.shape[1:]))
-    reason: str | None = getattr(model, "forward_only", None)
+    reason = forward_only(model)
     if reason is None:
         return attacks, {}
     kept: dict[str, Attack] = {name: attack for name, attack in attacks.items() if isinstance(attack, Square)}
@@ -203,8 +204,8 @@ def _eps_curve(bench: Bench, threat: ThreatModel, protocol: Protocol, subject: I
 
     A sample that is broken inside a small ball is broken inside every larger one, so it is not attacked again.
     """
-    first = torch.arange(min(protocol.curve_samples, len(subject)))
-    subject, standing = subject.select(first), right[first]
+    subject = subject.first(protocol.curve_samples)
+    standing = right[: len(subject)]
     grid = protocol.eps_grid(threat, tuple(subject.images.shape[1:]))
     verdicts: list[Tensor] = []
     for eps in grid:
@@ -214,7 +215,7 @@ def _eps_curve(bench: Bench, threat: ThreatModel, protocol: Protocol, subject: I
         verdicts.append(standing)
         if standing.double().mean() <= 1 / bench.classes:
             break
-    bench.done((len(grid) - len(verdicts)) * protocol.curve_steps * len(first))
+    bench.done((len(grid) - len(verdicts)) * protocol.curve_steps * len(subject))
     radii = torch.tensor(grid[: len(verdicts)], dtype=torch.float64)
     parameters = _threat(threat) | {"attack": "PGD", "steps": protocol.curve_steps, "restarts": 1}
     return Part({"eps": radii, "correct": torch.stack(verdicts)}, {"parameters": parameters})
@@ -229,8 +230,8 @@ def _transfer(
     surrogates: Mapping[str, Surrogate],
 ) -> Part:
     """PGD's images for each surrogate, tried on this model."""
-    first = torch.arange(min(protocol.transfer_samples, len(subject)))
-    subject, right = subject.select(first), right[first]
+    subject = subject.first(protocol.transfer_samples)
+    right = right[: len(subject)]
     attack = _white_box(threat, protocol)["pgd"]
     verdicts = {}
     for name, surrogate in surrogates.items():
@@ -241,7 +242,7 @@ def _transfer(
 
 
 def _minimal(bench: Bench, threat: ThreatModel, protocol: Protocol, subject: ImageSet) -> Part:
-    subject = subject.select(torch.arange(min(protocol.minimal_samples, len(subject))))
+    subject = subject.first(protocol.minimal_samples)
     attack = PGD(threat, precision=protocol.precision, steps=protocol.curve_steps, early_exit=True)
     eps = bench.smallest_distances(attack, subject, _TOLERANCE, protocol.curve_steps * _BISECTIONS)
     return Part({"eps": eps}, {"parameters": attack.parameters() | {"tolerance": _TOLERANCE}})

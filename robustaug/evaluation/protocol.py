@@ -3,7 +3,6 @@
 import difflib
 import json
 import math
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
@@ -17,7 +16,7 @@ from robustaug.attacks import Attack, ThreatModel
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.corruptions import SEVERITIES
 from robustaug.evaluation.protocol_attack import ProtocolAttack
-from robustaug.files import sha256
+from robustaug.files import read_toml, sha256
 from robustaug.hardware import Precision
 
 _MULTIPLES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0)
@@ -210,12 +209,7 @@ def load_protocol(path: Path) -> Protocol:
     Raises:
         RobustAugError: one line that names the file, the key and, for an unknown one, the nearest known one.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RobustAugError(f"cannot read the protocol {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RobustAugError(f"{path} is not valid TOML: {error}") from error
+    content = read_toml(path, "protocol")
     try:
         checked = _Checked(**(on_base(content) | {"name": content.get("name", path.stem)}))
     except ValidationError as error:

@@ -16,6 +16,7 @@ from robustaug.attacks import PGD, Norm, ThreatModel
 from robustaug.data.composite import Mix
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.protocol import Protocol, on_base
+from robustaug.files import read_toml
 from robustaug.training import TrainingSettings
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -183,13 +184,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> ExperimentConfig:
     Raises:
         RobustAugError: names the file, the key and, for an unknown key, the nearest known one.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RobustAugError(f"cannot read the configuration {path}: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RobustAugError(f"{path} is not valid TOML: {error}") from error
-    return parse_config(content, str(path), overrides)
+    return parse_config(read_toml(path, "configuration"), str(path), overrides)
 
 
 def load_preset(name: Literal["demo", "demo-quick"], overrides: Iterable[str] = ()) -> ExperimentConfig:

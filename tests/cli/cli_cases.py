@@ -16,7 +16,17 @@ from robustaug.style import StyleSettings
 
 STYLE = StyleSettings(16, 24, ("conv1_2",), ("conv1_1", "conv1_2"), 0.1, 0.0, 2, 0.05)
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
-CONFIG = """
+PROTOCOL = """
+samples = 6
+pgd_steps = 2
+pgd_restarts = 1
+noise_draws = 1
+curve_samples = 4
+curve_steps = 2
+curve_multiples = [0, 1]
+unseen_style_samples = 2
+"""
+CONFIG = f"""
 name = "tiny"
 [data]
 source = "images"
@@ -28,16 +38,7 @@ steps = 4
 batch_size = 8
 validate_every = 2
 attack_steps = 2
-[evaluation]
-samples = 6
-pgd_steps = 2
-pgd_restarts = 1
-noise_draws = 1
-curve_samples = 4
-curve_steps = 2
-curve_multiples = [0, 1]
-unseen_style_samples = 2
-[arms.adversarial]
+[evaluation]{PROTOCOL}[arms.adversarial]
 adversarial = 0.5
 """
 

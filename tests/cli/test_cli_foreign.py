@@ -7,21 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_cases import CommandLine
+from cli_cases import PROTOCOL, CommandLine
 
 from robustaug.files import read_json, write_json
 from robustaug.models import load_checkpoint
 
-PROTOCOL = """
-samples = 6
-pgd_steps = 2
-pgd_restarts = 1
-noise_draws = 1
-curve_samples = 4
-curve_steps = 2
-curve_multiples = [0, 1]
-unseen_style_samples = 2
-"""
 MODULE = """
 import torch
 from robustaug.models import load_checkpoint

@@ -161,3 +161,9 @@ def test_image_set_refuses_parts_that_do_not_belong_together() -> None:
         ImageSet(good.images, good.labels + 1, good.keys, good.sha256, good.class_names)
     assert good.float_images().dtype == torch.float32
     assert torch.equal(good.float_images(), good.images.float().div(255))
+
+
+def test_the_first_samples_of_a_set_or_all_of_them() -> None:
+    images = image_set({"a": 2, "b": 2})
+    assert images.first(3).keys == images.keys[:3]
+    assert images.first(9).keys == images.keys

@@ -33,7 +33,7 @@ def check_arm(arm: str, model: nn.Module, test: ImageSet, evaluation: ArmEvaluat
         evaluation: what ``evaluate_arm`` returned.
     """
     attacked = test.select(evaluation.attacked)
-    live, device = _first(attacked, _LIVE_SAMPLES), model_device(model)
+    live, device = attacked.first(_LIVE_SAMPLES), model_device(model)
     images = live.float_images(device)
     rows = _recorded(arm, evaluation)
     rows.append(outputs.outputs_are_logits(arm, model, images))
@@ -41,7 +41,7 @@ def check_arm(arm: str, model: nn.Module, test: ImageSet, evaluation: ArmEvaluat
     rows.append(outputs.repeatable(arm, model, images))
     if "pgd" in evaluation.verdicts:
         rows.append(gradients.gradients_not_zero(arm, model, images, live.labels.to(device)))
-        few = _first(live, _DIFFERENCE_SAMPLES)
+        few = live.first(_DIFFERENCE_SAMPLES)
         seeds = randomness.sample_seeds(0, few.keys, "check differences").to(device)
         bounds = _threat(evaluation.attacks["pgd"]).bounds
         rows.append(
@@ -122,10 +122,6 @@ def _threat(parameters: Mapping[str, Any]) -> ThreatModel:
 def _scale(attack: Mapping[str, Any]) -> float:
     low, high = attack["bounds"]
     return float(max(1.0, attack["eps"], high - low))
-
-
-def _first(samples: ImageSet, count: int) -> ImageSet:
-    return samples.select(torch.arange(min(count, len(samples))))
 
 
 def _where(samples: ImageSet, chosen: Tensor) -> ImageSet:

@@ -51,7 +51,7 @@ def more_effort_changes_little(arm: str | None, model: nn.Module, survivors: Ima
         pgd: the evaluation's.
     """
     name = "twice the steps and another start change little"
-    survivors = _first(survivors, LONGER_SAMPLES)
+    survivors = survivors.first(LONGER_SAMPLES)
     if len(survivors) == 0:
         return Check(name, arm, True, "no sample survives")
     result = _attacked(replace(pgd, steps=2 * pgd.steps, early_exit=True), model, survivors, "longer")
@@ -74,7 +74,7 @@ def loss_has_settled(arm: str | None, model: nn.Module, survivors: ImageSet, pgd
         pgd: the evaluation's.
     """
     name = "the loss has stopped rising at the last step"
-    survivors = _first(survivors, TRACED_SAMPLES)
+    survivors = survivors.first(TRACED_SAMPLES)
     if len(survivors) == 0:
         return Check(name, arm, True, "no sample survives")
     traced = _TracedPGD(**vars(pgd))
@@ -103,7 +103,7 @@ def larger_eps_not_weaker(arm: str | None, model: nn.Module, broken: ImageSet, p
         pgd: the evaluation's.
     """
     name = "what breaks at eps breaks at twice eps"
-    broken = _first(broken, LARGER_SAMPLES)
+    broken = broken.first(LARGER_SAMPLES)
     if len(broken) == 0:
         return Check(name, arm, True, "no sample was broken")
     threat, step = pgd.threat, pgd.step_size
@@ -142,7 +142,7 @@ def square_not_stronger(
 
 def broken_by_square(model: nn.Module, survivors: ImageSet, threat: ThreatModel) -> tuple[ImageSet, int]:
     """The survivors that a short Square attack breaks, and how many it tried."""
-    survivors = _first(survivors, SQUARE_SAMPLES)
+    survivors = survivors.first(SQUARE_SAMPLES)
     square = Square(threat, queries=SQUARE_QUERIES, rescale_schedule=True)
     broken = _attacked(square, model, survivors, "square").success
     return survivors.select(broken.cpu().nonzero().squeeze(1)), len(survivors)
@@ -168,7 +168,3 @@ def _attacked(attack: Attack, model: nn.Module, samples: ImageSet, purpose: str)
     device = model_device(model)
     seeds = randomness.sample_seeds(0, samples.keys, f"check {purpose}").to(device)
     return attack(model, samples.float_images(device), samples.labels.to(device), seeds=seeds)
-
-
-def _first(samples: ImageSet, count: int) -> ImageSet:
-    return samples.select(torch.arange(min(count, len(samples))))
