@@ -23,6 +23,7 @@ def load_data(
     limit: int | None = None,
     validation_share: float = 0.1,
     test_share: float = 0.2,
+    train_share: float = 1.0,
 ) -> DataSplits:
     """Load a labelled image set in three parts; parts that it lacks are cut from its training part.
 
@@ -34,12 +35,14 @@ def load_data(
         limit: at most so many images of a class, from each part that the source brings.
         validation_share: of all images that are split.
         test_share: of all images that are split.
+        train_share: of the training images of each class, always the same first ones: a smaller share lies in a larger.
 
     Raises:
         RobustAugError: unknown source, nothing usable in it, classes that cannot be split, too little memory.
     """
     found = _read(source, root, size, seed, limit)
-    return make_splits(found, seed, validation_share=validation_share, test_share=test_share)
+    shares = {"validation_share": validation_share, "test_share": test_share, "train_share": train_share}
+    return make_splits(found, seed, **shares)
 
 
 def load_images(
@@ -52,6 +55,7 @@ def load_images(
     limit: int | None = None,
     validation_share: float = 0.1,
     test_share: float = 0.2,
+    train_share: float = 1.0,
 ) -> tuple[ImageSet, tuple[Skipped, ...]]:
     """Load one part of a labelled image set: the one that ``load_data`` makes with the same arguments, or everything.
 
@@ -63,7 +67,8 @@ def load_images(
         return found.images, found.skipped
     if split != "train" and found.given.get(split):
         return found.images.select(found.given[split]), found.skipped
-    splits = make_splits(found, seed, validation_share=validation_share, test_share=test_share)
+    shares = {"validation_share": validation_share, "test_share": test_share, "train_share": train_share}
+    splits = make_splits(found, seed, **shares)
     part = {"train": splits.train, "validation": splits.validation, "test": splits.test}[split]
     return part, found.skipped
 

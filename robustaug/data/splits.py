@@ -59,7 +59,9 @@ class DataSplits:
         return self.train.images.shape[2], self.train.images.shape[3]
 
 
-def make_splits(source: Source, seed: int, *, validation_share: float = 0.1, test_share: float = 0.2) -> DataSplits:
+def make_splits(
+    source: Source, seed: int, *, validation_share: float = 0.1, test_share: float = 0.2, train_share: float = 1.0
+) -> DataSplits:
     """Keep the parts that the source brings and cut the missing ones from its training part.
 
     The test part depends on (seed, test_share) and each class's own keys alone. Identical images never straddle a cut.
@@ -69,6 +71,7 @@ def make_splits(source: Source, seed: int, *, validation_share: float = 0.1, tes
         seed: chooses the samples.
         validation_share: of all that is split.
         test_share: of all that is split.
+        train_share: of the training part that is left; see ``first_share``. The other parts do not depend on it.
 
     Raises:
         RobustAugError: shares out of range, a single class, a class that is too small or missing from a part.
@@ -90,12 +93,31 @@ def make_splits(source: Source, seed: int, *, validation_share: float = 0.1, tes
         validation, train = _cut(source.images, pixels, train, validation_share / rest_share, seed)
     return DataSplits(
         source.name,
-        train=source.images.select(train),
+        train=first_share(source.images.select(train), train_share, seed),
         validation=source.images.select(validation),
         test=source.images.select(test),
         skipped=source.skipped,
         fingerprint=fingerprint(source.images.keys, source.images.sha256),
     )
+
+
+def first_share(images: ImageSet, share: float, seed: int) -> ImageSet:
+    """The first images of each class in its seeded order, in the order of ``images``: a smaller share lies in a larger.
+
+    Args:
+        images: what is chosen from.
+        share: of each class, above 0 and at most 1; at least one image of each is kept.
+        seed: chooses the images, each class by its own keys alone.
+
+    Raises:
+        RobustAugError: a share out of range.
+    """
+    if not 0 < share <= 1:
+        raise RobustAugError(f"train_share is {share:g}; it is a share of the training images, above 0 and at most 1")
+    if share == 1:
+        return images
+    orders = _seeded_orders(images.keys, images.labels.tolist(), seed)
+    return images.select(sorted(index for order in orders.values() for index in order[: quota(len(order), share)]))
 
 
 def fingerprint(keys: Iterable[str], hashes: Iterable[str]) -> str:

@@ -35,6 +35,7 @@ class DataSection(_Section):
     limit: int | None = None
     validation_share: float = 0.1
     test_share: float = 0.2
+    train_share: float = 1.0
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of ``data.load_data``, but for the seed."""
