@@ -91,14 +91,16 @@ def train_arm(config: ExperimentConfig, out: Path, arm: str | None = None, *, co
     return TrainedArm(checkpoint, f"{by.replace('_', ' ')}{score} at step {step}", prepared.data.skipped)
 
 
-def prepare(config: ExperimentConfig, out: Path, *, resume: bool, console: Console) -> Prepared:
+def prepare(
+    config: ExperimentConfig, out: Path, *, resume: bool, console: Console, variants: Path | None = None
+) -> Prepared:
     """Read the images, build the network, and make the folder this run's.
 
     Raises:
         RobustAugError: anything about configuration, images or folder; the folder is then as it was.
     """
     refuse_inside(out, Path(config.data.source))
-    run = open_run(out, config, resume=resume, console=console)
+    run = open_run(out, config, resume=resume, console=console, variants=variants)
     with run.timing("data"):
         data = load_data(**config.data.arguments(), seed=config.seed)
         training_bank, held_out_bank = paintings_of(config.style, config.seed)
@@ -114,7 +116,8 @@ def prepare(config: ExperimentConfig, out: Path, *, resume: bool, console: Conso
 def training_styles(prepared: Prepared, arms: Iterable[str]) -> VariantSet | RandomStyle | None:
     """Variants of training images, made or found done, or what makes them in the loop; None if these arms want none."""
     run, config, bank = prepared.run, prepared.config, prepared.training_bank
-    settings, images, folder = config.style, prepared.data.train, run.variants("train")
+    settings, images, share = config.style, prepared.data.train, config.data.train_share
+    folder = run.variants("train" if share == 1 else f"train-{share:g}")  # runs that share variants may differ in it
     if not any(config.arms[name].mix().styled for name in arms):
         return None
     if settings.source == "loop":

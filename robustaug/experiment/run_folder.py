@@ -24,11 +24,13 @@ class RunFolder:
     Attributes:
         path: The folder.
         console: Where progress lines are printed, beside ``log.txt``.
+        shared_variants: Where the stylised variants lie, if several runs share them; None: in the folder.
         writes: False in the processes beside the main one, which read and compute only.
     """
 
     path: Path
     console: Console
+    shared_variants: Path | None = None
     writes: bool = True
 
     @property
@@ -52,7 +54,7 @@ class RunFolder:
 
     def variants(self, split: str) -> Path:
         """The stylised variants of a split."""
-        return self.path / "variants" / split
+        return (self.shared_variants or self.path / "variants") / split
 
     def say(self, text: str) -> None:
         """Print a line and add it to the log."""
@@ -106,7 +108,9 @@ class RunFolder:
         return read_json(path) if path.exists() else {}
 
 
-def open_run(path: Path, config: ExperimentConfig, *, resume: bool, console: Console) -> RunFolder:
+def open_run(
+    path: Path, config: ExperimentConfig, *, resume: bool, console: Console, variants: Path | None = None
+) -> RunFolder:
     """Make a run's folder, or come back to it; it is not the run's before ``claim``.
 
     Args:
@@ -114,11 +118,12 @@ def open_run(path: Path, config: ExperimentConfig, *, resume: bool, console: Con
         config: What the run does.
         resume: Whether a run in the folder is continued.
         console: Where progress lines go.
+        variants: Where the stylised variants lie; None: in the folder.
 
     Raises:
         RobustAugError: the folder cannot be written, holds something else, or a run of another configuration.
     """
-    run = RunFolder(path, console, writes=present().is_main)
+    run = RunFolder(path, console, variants, writes=present().is_main)
     if path.exists() and not path.is_dir():
         raise RobustAugError(f"{path} is a file; choose a folder with --out")
     if run.config.exists():
