@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustaug.data.decisions import REVIEW, read_decisions
 from robustaug.data.decode import check_memory, parallel
 from robustaug.data.images import read_image
 from robustaug.data.imageset import ImageSet
@@ -26,12 +27,16 @@ class VariantSet:
         labels: int64, shape (M,).
         sources: key of each variant's original.
         parameters: what made each variant: style, its hash, method, strength, ...
+        left_out: how many variants of the folder are not here, because a person rejected them or gave them a new label.
+        review: a hash of those decisions; "" where there are none.
     """
 
     images: Tensor
     labels: Tensor
     sources: tuple[str, ...]
     parameters: tuple[Mapping[str, Any], ...]
+    left_out: int = 0
+    review: str = ""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -41,13 +46,15 @@ def load_variants(folder: Path, originals: ImageSet) -> VariantSet:
     """Read the stylised variants that ``manifest.jsonl`` in ``folder`` lists, in the order of their paths.
 
     Every line is checked against its original before an image is read: this keeps test images and stale variants out.
+    What ``review.jsonl`` says is obeyed: what was rejected, or shows another label than its source, is left out.
 
     Args:
         folder: holds the manifest; paths in it are relative to the folder.
         originals: what the variants were made from.
 
     Raises:
-        RobustAugError: no variants, or a line whose source, hash, label, kind, path or image is wrong.
+        RobustAugError: no variants, none left after review, decisions about another manifest, or a line whose source,
+            hash, label, kind, path or image is wrong.
     """
     folder = Path(folder)
     listed = {
@@ -55,7 +62,13 @@ def load_variants(folder: Path, originals: ImageSet) -> VariantSet:
     }  # a later line replaces an earlier one
     if not listed:
         raise RobustAugError(f"no variants in {folder}: {MANIFEST} is missing or empty; make them first")
-    rows = [listed[path] for path in sorted(listed)]
+    decisions = read_decisions(folder)
+    rows = [listed[path] for path in sorted(listed.keys() - decisions.excluded - decisions.relabelled.keys())]
+    if not rows:
+        raise RobustAugError(
+            f"none of the {len(listed)} variants in {folder} is left after review; accept some with robustaug review, "
+            f"or delete {REVIEW}"
+        )
     index_of = {key: index for index, key in enumerate(originals.keys)}
     indices = [_check_row(folder, row, originals, index_of) for row in rows]
     shape = (originals.images.shape[2], originals.images.shape[3])
@@ -79,6 +92,8 @@ def load_variants(folder: Path, originals: ImageSet) -> VariantSet:
         originals.labels[torch.tensor(indices)],
         tuple(originals.keys[index] for index in indices),
         tuple({name: value for name, value in row.items() if name not in ("source", "label", "kind")} for row in rows),
+        left_out=len(listed) - len(rows),
+        review=decisions.fingerprint,
     )
 
 

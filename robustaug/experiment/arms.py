@@ -4,10 +4,12 @@ import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from robustaug.data import CompositeDataset, DataSplits, ImageSet, Skipped, VariantSet, load_data, load_variants
+from robustaug.data.decisions import REVIEW
 from robustaug.data.jobs import MANIFEST
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.checks import pixel_hashes
@@ -126,7 +128,10 @@ def training_styles(prepared: Prepared, arms: Iterable[str]) -> VariantSet | Ran
         return load_variants(folder, images)
     if not (folder / MANIFEST).exists():
         run.say(f"Stylising {settings.variants} training images with {len(bank)} paintings")
-    return make_variants(folder, images, settings.variants, bank, settings, config.seed)
+    styles = make_variants(folder, images, settings.variants, bank, settings, config.seed)
+    if styles.left_out:
+        run.say(f"Left out {styles.left_out} of {styles.left_out + len(styles)} variants, as {REVIEW} says")
+    return styles
 
 
 def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: str) -> Checkpoint:
@@ -134,8 +139,15 @@ def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: s
     run, config, data = prepared.run, prepared.config, prepared.data
     folder, mix = run.arm(name), config.arms[name].mix()
     path = folder / "model.safetensors"
+    review = _review_of(styles if mix.styled else None)
     if path.exists():
-        return load_checkpoint(path)
+        checkpoint = load_checkpoint(path)
+        if checkpoint.extra.get("review", {}) != review:
+            raise RobustAugError(
+                f"arm {name} was trained before the variants were reviewed as they are now ({REVIEW} differs); "
+                f"delete {folder} to train it again, or choose another folder with --out"
+            )
+        return checkpoint
     run.say(f"Training arm {name}: {config.training.steps} steps of {config.training.batch_size} images")
     folder.mkdir(parents=True, exist_ok=True)
     composite = CompositeDataset(data.train, styles if mix.styled else None, mix, config.seed)
@@ -165,6 +177,7 @@ def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: s
         | config.data.model_dump(include={"size", "limit", "validation_share", "test_share"}),
         "training": {"chosen_step": result.chosen_step, "chosen_by": result.chosen_by},  # no time: the same bytes again
         "paintings": [painting.sha256 for painting in bank.paintings] if mix.styled else [],
+        "review": review,
     }
     with processes.together():
         if processes.is_main:
@@ -175,6 +188,13 @@ def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: s
         steps = ", ".join(map(str, result.collapses))
         run.say(f"Arm {name} overfitted catastrophically at step {steps}; try training.on_collapse='return' or n_fgsm")
     return load_checkpoint(path)
+
+
+def _review_of(styles: VariantSet | RandomStyle | None) -> dict[str, Any]:
+    """What an arm obeyed: how many variants a person's decisions left out, and a hash of these; {} without any."""
+    if not isinstance(styles, VariantSet) or not styles.review:
+        return {}
+    return {"left_out": styles.left_out, "sha256": styles.review}
 
 
 def _arm_of(config: ExperimentConfig, name: str | None) -> str:

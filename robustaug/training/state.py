@@ -56,6 +56,7 @@ def identity_of(used: Sequence[object], model: nn.Module, data: CompositeDataset
     """
     shapes = [(name, list(value.shape)) for name, value in model.state_dict().items()]
     images = [data.originals.keys, data.originals.sha256, data.originals.labels.tolist(), data.seed]
+    # Each variant's parameters hold its path: what a review leaves out makes another run.
     variants = None if data.stylised is None else (data.stylised.sources, data.stylised.parameters)
     restyler = None if data.restyler is None else data.restyler.describe()
     data_used = (vars(data.mix), images, variants, restyler, validation.keys)
@@ -161,7 +162,8 @@ def _take(
     about: dict[str, Any] = json.loads(text)
     if about["identity"] != identity:
         raise RobustAugError(
-            f"{path} belongs to a run with other settings; use its configuration or another output folder"
+            f"{path} belongs to a run with other settings; use its configuration and its review.jsonl, or another "
+            "output folder"
         )
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "optimizer": {}}
     for name, value in tensors.items():
