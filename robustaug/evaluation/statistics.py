@@ -1,7 +1,7 @@
 """Accuracies with intervals, and comparisons of two classifiers on the same samples."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
@@ -47,7 +47,7 @@ class McNemar(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """What one classifier has more than another on the same samples, as a fraction, with its 95% interval.
+    """What one classifier has more than another on the same samples, as a fraction, with its interval (95%).
 
     Attributes:
         value: accuracy of the second minus accuracy of the first.
@@ -62,8 +62,19 @@ class Difference(NamedTuple):
     n: int
 
 
-def accuracy_interval(correct: Tensor) -> Accuracy:
-    """Share of true values in a bool tensor (N,), with the 95% score interval of Wilson (1927).
+class Estimate(NamedTuple):
+    """A number with the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def __neg__(self) -> "Estimate":
+        return Estimate(-self.value, -self.high, -self.low)
+
+
+def accuracy_interval(correct: Tensor, level: float = 0.95) -> Accuracy:
+    """Share of true values in a bool tensor (N,), with the score interval of Wilson (1927) of a level of confidence.
 
     Raises:
         RobustAugError: no sample.
@@ -71,7 +82,7 @@ def accuracy_interval(correct: Tensor) -> Accuracy:
     n, hits = correct.numel(), int(correct.sum())
     if n == 0:
         raise RobustAugError("an accuracy needs at least one sample; the test split is empty")
-    interval = binomtest(hits, n).proportion_ci(confidence_level=0.95, method="wilson")
+    interval = binomtest(hits, n).proportion_ci(confidence_level=level, method="wilson")
     return Accuracy(value=hits / n, low=float(interval.low), high=float(interval.high), n=n)
 
 
@@ -114,8 +125,8 @@ def mcnemar(a_correct: Tensor, b_correct: Tensor) -> McNemar:
     return McNemar(only_a, only_b, p_value)
 
 
-def paired_difference(a_correct: Tensor, b_correct: Tensor) -> Difference:
-    """Accuracy of b minus accuracy of a on the same samples, with a 95% interval.
+def paired_difference(a_correct: Tensor, b_correct: Tensor, level: float = 0.95) -> Difference:
+    """Accuracy of b minus accuracy of a on the same samples, with its interval.
 
     For one verdict a sample the interval is that of Agresti and Min (2005, section 2.4): Wald's, after half a sample is
     added to each cell of the 2 x 2 table, so that two classifiers that never differ still get a width. Several verdicts
@@ -124,6 +135,7 @@ def paired_difference(a_correct: Tensor, b_correct: Tensor) -> Difference:
     Args:
         a_correct: bool (N, ...), the first classifier's verdicts.
         b_correct: bool, the same shape: the second one's on the same samples in the same order.
+        level: of confidence.
 
     Raises:
         RobustAugError: the two do not have the same shape, or there is no sample.
@@ -132,7 +144,7 @@ def paired_difference(a_correct: Tensor, b_correct: Tensor) -> Difference:
         raise RobustAugError(
             f"a difference needs the same samples on both sides, got {len(a_correct)} and {len(b_correct)}"
         )
-    n, z = len(a_correct), float(norm.ppf(0.975))
+    n, z = len(a_correct), float(norm.ppf((1 + level) / 2))
     gained = (b_correct.double() - a_correct.double()).reshape(n, -1).mean(1)
     value = float(gained.mean())
     if a_correct.ndim > 1:
@@ -142,6 +154,20 @@ def paired_difference(a_correct: Tensor, b_correct: Tensor) -> Difference:
         centre = (only_b - only_a) / (n + 2)
         error = (((only_a + only_b) / (n + 2) - centre**2) / (n + 2)) ** 0.5
     return Difference(value, max(-1.0, centre - z * error), min(1.0, centre + z * error), n)
+
+
+def sum_of(parts: Iterable[Estimate]) -> Estimate:
+    """The sum of independent estimates, with the interval that follows from theirs.
+
+    Zou and Donner (2008, "Construction of confidence limits about effect measures: a general approach", Statistics in
+    Medicine 27, equation 3, for a sum): the sum, and on each side the root of the summed squares of the parts' own
+    distances. Of Wilson's intervals of two groups, p and -q, it makes Newcombe's (1998, method 10).
+    """
+    parts = list(parts)
+    value = math.fsum(part.value for part in parts)
+    below = math.hypot(*(part.value - part.low for part in parts))
+    above = math.hypot(*(part.high - part.value for part in parts))
+    return Estimate(value, value - below, value + above)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
