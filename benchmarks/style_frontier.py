@@ -29,11 +29,11 @@ from torch import Tensor
 from robustaug.data import ImageSet, load_data
 from robustaug.data.images import to_uint8
 from robustaug.evaluation.harness import stratified_choice
-from robustaug.evaluation.report.chart_style import chart_style
 from robustaug.evaluation.statistics import Accuracy, accuracy_interval
 from robustaug.experiment.preserve_job import train_classifier
 from robustaug.files import writing
 from robustaug.hardware import default_device
+from robustaug.look import chart_style
 from robustaug.models import Checkpoint
 from robustaug.style import Gatys, Painting, StyleBank, StyleTransfer, load_encoder
 from robustaug.style.adain import AdaIN

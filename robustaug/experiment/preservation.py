@@ -13,11 +13,12 @@ from robustaug.attacks.oracle import undisturbed
 from robustaug.data import ImageSet, load_variants
 from robustaug.data.decode import fit
 from robustaug.errors import RobustAugError
-from robustaug.evaluation.report.chart_style import INK, MUTED, chart_style, percent_axis
+from robustaug.evaluation.report.chart_style import percent_axis
 from robustaug.evaluation.report.wording import percent
 from robustaug.evaluation.statistics import Accuracy, accuracy_interval
 from robustaug.files import writing
 from robustaug.hardware import default_device
+from robustaug.look import INK, MUTED, chart_style
 from robustaug.models import Checkpoint
 from robustaug.style.bank import StyleBank
 from robustaug.style.job import JobSettings, items_of, stylize

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from robustaug.evaluation.report import build_report
-from robustaug.evaluation.report.chart_style import INK, MUTED, chart_style
 from robustaug.evaluation.report.run_folder import RunFolder
 from robustaug.evaluation.report.training_figure import training_curves
 from robustaug.experiment.outcome import training_curve
+from robustaug.look import INK, MUTED, chart_style
 
 WriteRun = Callable[..., Path]
 Rows = list[dict[str, Any]]

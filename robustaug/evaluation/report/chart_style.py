@@ -1,73 +1,14 @@
-"""The look of the charts: colours, fonts, axes and the legend."""
+"""What the report's charts share: axes, marks and the legend."""
 
-import logging
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from robustaug.evaluation.report.wording import arm_looks, eps_number, eps_text, norm_text, percent, shortened
-from robustaug.files import writing
-
-INK, MUTED, RULE, PAPER = "#1b1f24", "#646d78", "#dfe3e8", "#ffffff"
-WIDTH = 7.4  # inches, of every chart
-
-_STYLE: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "robustaug",
-    "font.family": ["DejaVu Sans"],  # comes with matplotlib, so the layout is the same everywhere
-    "font.size": 9,
-    "text.color": INK,
-    "text.parse_math": False,  # a class may be called "$5"
-    "axes.labelcolor": INK,
-    "axes.edgecolor": MUTED,
-    "axes.linewidth": 0.6,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.titlesize": 9,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "grid.color": RULE,
-    "grid.linewidth": 0.6,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-    "legend.frameon": False,
-    "figure.facecolor": PAPER,
-    "axes.facecolor": PAPER,
-    "lines.linewidth": 1.6,
-    "lines.markersize": 4.5,
-}
-
-
-@contextmanager
-def chart_style() -> Iterator[None]:
-    """The look of all charts; matplotlib's settings are as before afterwards."""
-    fonts = logging.getLogger("matplotlib.font_manager")
-    level = fonts.level
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        # Class names in other scripts: the browser has the glyphs that matplotlib's own font lacks.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        fonts.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            fonts.setLevel(level)
-
-
-def save_png(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG at twice the usual resolution, without metadata."""
-    with writing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=180, metadata={"Software": None})
+from robustaug.look import INK, MUTED
 
 
 def percent_axis(axes: Axes, top: float) -> None:

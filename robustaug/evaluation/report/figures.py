@@ -8,16 +8,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from robustaug.evaluation.report.chart_style import (
-    INK,
-    WIDTH,
-    arm_legend,
-    chance_line,
-    chart_style,
-    eps_axis,
-    percent_axis,
-    save_png,
-)
+from robustaug.evaluation.report.chart_style import arm_legend, chance_line, eps_axis, percent_axis
 from robustaug.evaluation.report.run_folder import RunFolder
 from robustaug.evaluation.report.training_figure import training_curves
 from robustaug.evaluation.report.wording import (
@@ -29,7 +20,7 @@ from robustaug.evaluation.report.wording import (
     percent,
     shortened,
 )
-from robustaug.files import writing
+from robustaug.look import INK, WIDTH, chart_style, save_png, save_svg
 
 MAX_CLASSES = 50  # rows that a reader can follow in one chart
 
@@ -58,9 +49,7 @@ def draw_figures(run: RunFolder, folder: Path) -> list[str]:
             figure = drawing.draw(run)
             if figure is None:
                 continue
-            with writing(folder / f"{drawing.name}.svg") as path:
-                nothing = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-                figure.savefig(path, format="svg", metadata=nothing)
+            save_svg(figure, folder / f"{drawing.name}.svg")
             written.append(f"{drawing.name}.svg")
             if drawing.png:
                 save_png(figure, folder / f"{drawing.name}.png")

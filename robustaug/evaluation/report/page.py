@@ -2,7 +2,6 @@
 
 import base64
 import hashlib
-import html
 import json
 import re
 from collections.abc import Mapping
@@ -14,7 +13,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from robustaug.evaluation.report import sections, wording
-from robustaug.evaluation.report.chart_style import INK, MUTED, PAPER, RULE
 from robustaug.evaluation.report.exports import write_exports
 from robustaug.evaluation.report.figures import DRAWINGS, classes_shown, draw_figures
 from robustaug.evaluation.report.run_folder import RunFolder, read_run
@@ -23,6 +21,7 @@ from robustaug.evaluation.report.table import summary
 from robustaug.evaluation.report.training_figure import training_words
 from robustaug.evaluation.report.verdict import failed_checks, undecided, verdict
 from robustaug.files import write_text
+from robustaug.look import inline_svg
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SKIPPED_SHOWN = 200
@@ -153,18 +152,6 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
 def unbroken(text: str) -> str:
     """Text whose intervals and p values do not break across lines."""
     return re.sub(r"\[[^\]]*\]|p [<=] [\d.]+", lambda found: found[0].replace(" ", "\u00a0"), text)
-
-
-def inline_svg(svg: str, name: str, description: str) -> Markup:
-    """A chart as an inline element: its own ids, the page's colours (for dark mode), a text for readers."""
-    body = svg[svg.index("<svg") :]
-    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
-    body = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{name}-", body)
-    for colour, variable in {INK: "--ink", MUTED: "--muted", RULE: "--rule", PAPER: "--paper"}.items():
-        body = re.sub(rf"((?:fill|stroke): ){colour}", rf"\g<1>var({variable})", body)
-    body = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", body, count=1)
-    body = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", body, count=1)
-    return Markup(body.replace("<svg", f'<svg role="img" aria-label="{html.escape(description)}"', 1))
 
 
 def _charts(run: RunFolder) -> dict[str, Markup]:

@@ -12,10 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
-from robustaug.evaluation.report.chart_style import INK, MUTED, chart_style, save_png
 from robustaug.evaluation.report.run_folder import RunFolder, inside
 from robustaug.evaluation.report.verdict import best_arm, reference_arm
 from robustaug.evaluation.report.wording import plain, shortened
+from robustaug.look import INK, MUTED, chart_style, save_png
 
 LARGEST_SIDE = 160  # pixels; larger pictures are shown smaller
 _PAGE_BYTES = 3_000_000  # for all pictures of the page together, so that the page stays below 5 MB

@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from robustaug.evaluation.report.chart_style import INK, MUTED, WIDTH, percent_axis
+from robustaug.evaluation.report.chart_style import percent_axis
 from robustaug.evaluation.report.run_folder import RunFolder
 from robustaug.evaluation.report.wording import ArmLook, arm_looks, shortened
+from robustaug.look import INK, MUTED, WIDTH
 
 Rows = Sequence[Mapping[str, Any]]
 Points = list[tuple[int, float]]
