@@ -1,20 +1,17 @@
 """The report page: one self-contained HTML file from a run folder."""
 
-import base64
-import hashlib
 import json
 import re
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from robustaug.evaluation.report import sections, wording
 from robustaug.evaluation.report.exports import write_exports
 from robustaug.evaluation.report.figures import DRAWINGS, classes_shown, draw_figures
+from robustaug.evaluation.report.frame import environment, style_and_script
 from robustaug.evaluation.report.run_folder import RunFolder, read_run
 from robustaug.evaluation.report.samples import LARGEST_SIDE, draw_grids, page_samples
 from robustaug.evaluation.report.table import summary
@@ -23,7 +20,6 @@ from robustaug.evaluation.report.verdict import failed_checks, undecided, verdic
 from robustaug.files import write_text
 from robustaug.look import inline_svg
 
-_TEMPLATES = Path(__file__).parent / "templates"
 _SKIPPED_SHOWN = 200
 
 
@@ -56,43 +52,21 @@ def build_report(run_dir: Path) -> Path:
 
 def render(run: RunFolder) -> str:
     """The page's HTML; the charts are read from the run's ``figures/``."""
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": wording.percent,
-        "interval": wording.interval,
-        "duration": wording.duration,
-        "eps": partial(wording.fact, "eps"),
-        "norm_text": partial(wording.fact, "norm"),
-        "p_value": wording.p_value,
-        "plain": wording.plain,
-        "metric_title": wording.metric_title,
-        "radius": sections.radius,
-        "flat": flat,
-        "words": wording.words,
-        "unbroken": unbroken,
-    }
+    templates = environment()
+    templates.filters |= {"radius": sections.radius, "flat": flat, "unbroken": unbroken}
     shown = _shown(run)
-    return environment.get_template("page.html.j2").render(sections=sections.sections(shown), **shown)
+    return templates.get_template("page.html.j2").render(sections=sections.sections(shown), **shown)
 
 
 def _shown(run: RunFolder) -> dict[str, Any]:
     """What the templates get; where a section has an entry of its own name, an empty one leaves the section out."""
     report = {"style": None, "comparisons": [], "config": None, "protocol": None} | run.report
-    script = (_TEMPLATES / "page.js").read_text(encoding="utf-8")
     adversarial, stylised = page_samples(run)
     failed = failed_checks(report)
     classes = report["data"]["classes"]
     return {
         "report": report,
-        "css": Markup((_TEMPLATES / "page.css").read_text(encoding="utf-8")),
-        "script": Markup(script),
-        "script_hash": base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        **style_and_script(),
         "verdict": verdict(report),
         "undecided": undecided(report),
         "failed": failed,
