@@ -1,6 +1,6 @@
 """Image folders: ROOT/CLASS/* or ROOT/{train,validation,test}/CLASS/*."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from robustaug.data.decode import ImageFile, decode_files
@@ -33,7 +33,7 @@ def read_folder(folder: Path, *, size: int | None, seed: int, limit: int | None)
         what = "is a file" if folder.exists() else "does not exist"
         raise RobustAugError(f"image folder {folder} {what}; name a folder with one sub-folder of images per class")
     try:
-        parts = _parts(folder)
+        parts = find_parts(folder)
         names = _class_names(folder, parts)
         files, skipped = _list_files(folder, parts, names, seed, limit)
     except OSError as error:
@@ -52,10 +52,14 @@ def read_folder(folder: Path, *, size: int | None, seed: int, limit: int | None)
     return Source(str(folder), images, given, tuple(skipped + unreadable))
 
 
-def _parts(folder: Path) -> dict[str, Path]:
-    """Part to its folder; an unsplit tree is the one part ""."""
-    inside = _subfolders(folder)
-    found = [path for path in inside if path.name.lower() in _PART_NAMES and _subfolders(path)]
+def find_parts(folder: Path) -> dict[str, Path]:
+    """Part ("train", "validation", "test") to its folder; an unsplit tree is the one part "".
+
+    Raises:
+        RobustAugError: two folders for one part.
+    """
+    inside = subfolders(folder)
+    found = [path for path in inside if path.name.lower() in _PART_NAMES and subfolders(path)]
     parts: dict[str, Path] = {}
     for path in found:
         part = _PART_NAMES[path.name.lower()]
@@ -67,13 +71,28 @@ def _parts(folder: Path) -> dict[str, Path]:
     return parts if parts and is_split else {"": folder}
 
 
+def refuse_twins(folder: Path, names: Iterable[str]) -> None:
+    """Refuse class names that differ in case alone: other file systems take them for one.
+
+    Raises:
+        RobustAugError: names two of them.
+    """
+    seen: dict[str, str] = {}
+    for name in sorted(names):
+        if (twin := seen.setdefault(name.casefold(), name)) != name:
+            raise RobustAugError(
+                f"{folder}: the class folders '{twin}' and '{name}' differ only in case; rename or merge them"
+            )
+
+
 def _class_names(folder: Path, parts: dict[str, Path]) -> tuple[str, ...]:
-    names = {part: {path.name for path in _subfolders(root)} for part, root in parts.items()}
+    names = {part: {path.name for path in subfolders(root)} for part, root in parts.items()}
     everything = set().union(*names.values())
     if not everything:
-        has_images = any(path.suffix.lower() in SUFFIXES for path in _visible(folder))
+        has_images = any(path.suffix.lower() in SUFFIXES for path in visible(folder))
         what = "has images but no class folders" if has_images else "is empty"
         raise RobustAugError(f"image folder {folder} {what}; {_LAYOUT}")
+    refuse_twins(folder, everything)
     # Training goes first, because what it lacks is what cannot be learnt.
     for part in sorted(names, key=lambda part: part != "train"):
         missing = sorted(everything - names[part])
@@ -93,11 +112,11 @@ def _list_files(
     skipped = [
         Skipped(str(path), "not in a class folder")
         for root in {folder, *parts.values()}
-        for path in _visible(root)
+        for path in visible(root)
         if path.is_file() and path.suffix.lower() in SUFFIXES
     ]
     if "" not in parts:
-        strangers = [path for path in _subfolders(folder) if path not in parts.values()]
+        strangers = [path for path in subfolders(folder) if path not in parts.values()]
         skipped += [Skipped(str(path), "not one of train, validation and test") for path in strangers]
     for part, root in parts.items():
         found: list[ImageFile] = []
@@ -113,16 +132,18 @@ def _list_files(
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    for path in _visible(folder):
+    for path in visible(folder):
         if not path.is_dir():
             yield path
         elif not path.is_symlink():  # a link may point back up
             yield from _walk(path)
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return [path for path in _visible(folder) if path.is_dir()]
+def subfolders(folder: Path) -> list[Path]:
+    """The folders that count, by name."""
+    return [path for path in visible(folder) if path.is_dir()]
 
 
-def _visible(folder: Path) -> list[Path]:
+def visible(folder: Path) -> list[Path]:
+    """Everything in a folder but hidden files and those that systems leave behind, by name."""
     return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in _IGNORED)

@@ -4,6 +4,7 @@ import io
 import warnings
 import zlib
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -47,10 +48,27 @@ def read_image(path: Path, *, min_side: int = MIN_SIDE) -> Tensor:
 
 def decode_image(content: bytes, *, min_side: int = MIN_SIDE) -> Tensor:
     """``read_image`` on a file's bytes; the error then names the reason alone."""
+    rgb = open_rgb(content, min_side=min_side).rgb
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1).contiguous()
+
+
+class Opened(NamedTuple):
+    """A decoded image and what its file said of it: Pillow's names of the format and of the mode before RGB."""
+
+    rgb: Image.Image
+    format: str
+    mode: str
+
+
+def open_rgb(content: bytes, *, min_side: int = MIN_SIDE) -> Opened:
+    """The image of a file's bytes as ``decode_image`` sees it, with its format and mode.
+
+    Raises:
+        RobustAugError: as ``decode_image``.
+    """
     try:
         with _open(content, min_side) as image:
-            rgb = _to_rgb(ImageOps.exif_transpose(image))
-            return torch.from_numpy(np.array(rgb)).permute(2, 0, 1).contiguous()
+            return Opened(_to_rgb(ImageOps.exif_transpose(image)), image.format or "", image.mode)
     except RobustAugError:
         raise
     except Exception as error:  # Pillow's decoders raise nearly everything on damaged files

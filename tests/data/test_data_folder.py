@@ -214,3 +214,12 @@ def test_unknown_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RobustAugError, match=message):
         load_data(source)
+
+
+@pytest.mark.parametrize("twins", [("Cat", "cat"), ("train/Cat", "test/cat")])
+def test_classes_that_differ_only_in_case_are_refused(make_folder: MakeFolder, twins: tuple[str, str]) -> None:
+    folder = make_folder(
+        {twins[0]: 1, twins[1]: 1, "train/dog": 1, "test/dog": 1} if "/" in twins[0] else {twins[0]: 1, twins[1]: 1}
+    )
+    with pytest.raises(RobustAugError, match="'Cat' and 'cat' differ only in case; rename or merge them"):
+        load_data(str(folder))
