@@ -27,7 +27,8 @@ class Provenance:
         source: key of the original.
         kind: "adversarial" marks an image that the training loop replaces.
         label: the source's label, which the variant keeps.
-        parameters: what made the stylised variant, also of one that is then attacked; empty for others.
+        parameters: what made the variant, stylised or of the balance, also of one that is then attacked; empty for
+            originals.
     """
 
     source: str
@@ -95,13 +96,22 @@ class CompositeDataset:
         stylised: variants of these originals; or a restyler, which makes them of the originals when they are used.
         mix: the shares.
         seed: of the orders, and of what a restyler draws.
+        balance: variants of these originals that join the originals' stream, each as often as an original
+            (``data.balance``); a restyler and the stylised stream do not see them.
 
     Raises:
         RobustAugError: no originals, a mix that needs stylised variants without any, or variants that do not belong to
             the originals: this keeps test images out.
     """
 
-    def __init__(self, originals: ImageSet, stylised: VariantSet | Restyler | None, mix: Mix, seed: int) -> None:
+    def __init__(
+        self,
+        originals: ImageSet,
+        stylised: VariantSet | Restyler | None,
+        mix: Mix,
+        seed: int,
+        balance: VariantSet | None = None,
+    ) -> None:
         if not len(originals):
             raise RobustAugError("the composite data set has no originals; give it the training part of a data set")
         self.stylised = stylised if isinstance(stylised, VariantSet) else None
@@ -112,10 +122,13 @@ class CompositeDataset:
                 f"mix: the {share} is {value:g}, but there are no stylised variants; "
                 "make some with 'robustaug stylize' or set the share to 0"
             )
-        if self.stylised is not None:
-            check_variants(self.stylised, originals)
-        self.originals, self.mix, self.seed = originals, mix, seed
-        self._images = originals.images
+        for variants in filter(None, (self.stylised, balance)):
+            check_variants(variants, originals)
+        self.originals, self.mix, self.seed, self.balance = originals, mix, seed, balance
+        self._images, self._labels = originals.images, originals.labels
+        if balance is not None:
+            self._images = torch.cat([self._images, balance.images])
+            self._labels = torch.cat([self._labels, balance.labels])
         self._styled_images = originals.images if self.stylised is None else self.stylised.images
         # Of this object, not of the method: a cache on the method would keep every data set alive.
         self._order = lru_cache(maxsize=4)(self._epoch_order)
@@ -143,9 +156,9 @@ class CompositeDataset:
         n_original, n_stylised = counts["original"], counts["stylised"]
         n_styled = n_stylised + self.mix.attacked_styles(batch_size)
         n_plain = batch_size - n_styled
-        rows, epochs = self._draw("originals", len(self.originals), step * n_plain, n_plain)
-        images, labels = _rows_of(self._images, rows), self.originals.labels[rows]
-        keys = [f"{self.originals.keys[row]}#{epoch}" for row, epoch in zip(rows, epochs, strict=True)]
+        rows, epochs = self._draw("originals", len(self._labels), step * n_plain, n_plain)
+        images, labels = _rows_of(self._images, rows), self._labels[rows]
+        keys = [f"{self._name(row)}#{epoch}" for row, epoch in zip(rows, epochs, strict=True)]
         styled: list[int] = []
         if n_styled:
             given = self.originals if self.stylised is None else self.stylised
@@ -165,7 +178,7 @@ class CompositeDataset:
             kind: Kind = "adversarial" if adversarial[index] else "original" if use < n_plain else "stylised"
             label = int(labels[use])
             if use < n_plain:
-                return Provenance(self.originals.keys[rows[use]], kind, label)
+                return self._of_plain(rows[use], kind, label)
             row = styled[use - n_plain]
             return Provenance(self._source(row), kind, label, self._parameters(row, keys[index]))
 
@@ -180,6 +193,17 @@ class CompositeDataset:
         seeds = self._style_seeds(batch.keys[row] for row in rows.tolist())
         rows = to_device(rows, images.device)
         return images.index_copy(0, rows, self.restyler.restyle(images[rows], seeds))
+
+    def _name(self, row: int) -> str:
+        """The key of a row of the originals' stream: KEY, or KEY+NUMBER for a variant of the balance."""
+        n = len(self.originals)
+        return self.originals.keys[row] if self.balance is None or row < n else f"{self.balance.sources[row - n]}+{row}"
+
+    def _of_plain(self, row: int, kind: Kind, label: int) -> Provenance:
+        n = len(self.originals)
+        if self.balance is None or row < n:
+            return Provenance(self.originals.keys[row], kind, label)
+        return Provenance(self.balance.sources[row - n], kind, label, self.balance.parameters[row - n])
 
     def _style_seeds(self, keys: Iterable[str]) -> Tensor:
         return sample_seeds(self.seed, keys, "style")

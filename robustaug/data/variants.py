@@ -1,6 +1,6 @@
 """Variants of training images, made once and kept on disk with a manifest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ MANIFEST = "manifest.jsonl"
 
 @dataclass(frozen=True)
 class VariantSet:
-    """Stylised variants in memory, each under its source's label.
+    """Variants in memory, each under its source's label.
 
     Attributes:
         images: uint8, shape (M, 3, H, W).
@@ -42,8 +42,8 @@ class VariantSet:
         return len(self.images)
 
 
-def load_variants(folder: Path, originals: ImageSet) -> VariantSet:
-    """Read the stylised variants that ``manifest.jsonl`` in ``folder`` lists, in the order of their paths.
+def load_variants(folder: Path, originals: ImageSet, kinds: Collection[str] = ("stylised",)) -> VariantSet:
+    """Read the variants that ``manifest.jsonl`` in ``folder`` lists, in the order of their paths.
 
     Every line is checked against its original before an image is read: this keeps test images and stale variants out.
     What ``review.jsonl`` says is obeyed: what was rejected, or shows another label than its source, is left out.
@@ -51,6 +51,7 @@ def load_variants(folder: Path, originals: ImageSet) -> VariantSet:
     Args:
         folder: holds the manifest; paths in it are relative to the folder.
         originals: what the variants were made from.
+        kinds: those that may be listed.
 
     Raises:
         RobustAugError: no variants, none left after review, decisions about another manifest, or a line whose source,
@@ -70,7 +71,7 @@ def load_variants(folder: Path, originals: ImageSet) -> VariantSet:
             f"or delete {REVIEW}"
         )
     index_of = {key: index for index, key in enumerate(originals.keys)}
-    indices = [_check_row(folder, row, originals, index_of) for row in rows]
+    indices = [_check_row(folder, row, originals, index_of, kinds) for row in rows]
     shape = (originals.images.shape[2], originals.images.shape[3])
     check_memory(len(rows), shape)
     images = torch.empty(len(rows), 3, *shape, dtype=torch.uint8)
@@ -122,7 +123,9 @@ def check_variants(variants: VariantSet, originals: ImageSet) -> None:
             )
 
 
-def _check_row(folder: Path, row: Mapping[str, Any], originals: ImageSet, index_of: Mapping[str, int]) -> int:
+def _check_row(
+    folder: Path, row: Mapping[str, Any], originals: ImageSet, index_of: Mapping[str, int], kinds: Collection[str]
+) -> int:
     """The index of a manifest line's original."""
     manifest = folder / MANIFEST
     for name in ("path", "source", "source_sha256", "label", "kind"):
@@ -131,9 +134,9 @@ def _check_row(folder: Path, row: Mapping[str, Any], originals: ImageSet, index_
     path, source = row["path"], row["source"]
     if not (folder / path).resolve().is_relative_to(folder.resolve()):
         raise RobustAugError(f"{manifest}: {path} lies outside the folder; only files inside it are read")
-    if row["kind"] != "stylised":
+    if row["kind"] not in kinds:
         raise RobustAugError(
-            f"{manifest}: {path} is of kind '{row['kind']}'; only stylised variants are read from disk, "
+            f"{manifest}: {path} is of kind '{row['kind']}'; only {' and '.join(kinds)} variants are read from disk, "
             "adversarial ones are made in the training loop"
         )
     if source not in index_of:

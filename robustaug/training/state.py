@@ -59,7 +59,9 @@ def identity_of(used: Sequence[object], model: nn.Module, data: CompositeDataset
     # Each variant's parameters hold its path: what a review leaves out makes another run.
     variants = None if data.stylised is None else (data.stylised.sources, data.stylised.parameters)
     restyler = None if data.restyler is None else data.restyler.describe()
-    data_used = (vars(data.mix), images, variants, restyler, validation.keys)
+    data_used: tuple[object, ...] = (vars(data.mix), images, variants, restyler, validation.keys)
+    if data.balance is not None:
+        data_used += (data.balance.sources, data.balance.parameters)
     return sha256(repr((*used, data_used, shapes)).encode())
 
 
