@@ -5,7 +5,7 @@ The first line says of which manifest the decisions are. Lines are only ever add
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -88,21 +88,21 @@ class DecisionLog:
                 os.ftruncate(self._file.fileno(), whole)  # what a kill tore would be one line with what follows
                 if not whole:
                     self._append(header)
-                self._by_path = _read(folder)
+                self._history = _read(folder)
                 on_failure.pop_all()
         except OSError as error:
             raise RobustAugError(f"cannot write {self._path}: {error.strerror or error}; check its rights") from error
 
     def decision(self, path: str) -> Decision | None:
         """What counts for a variant."""
-        return self._by_path.get(path)
+        return self._history.by_path.get(path)
 
     def decisions(self) -> Decisions:
         """All that count now."""
-        return Decisions(self._by_path)
+        return Decisions(self._history.by_path)
 
     def __len__(self) -> int:
-        return len(self._by_path)
+        return len(self._history.by_path)
 
     def decide(self, path: str, verdict: Verdict | None, label: str | None = None, *, sha256: str = "") -> None:
         """Write a decision; it is on disk when this returns.
@@ -114,23 +114,45 @@ class DecisionLog:
             sha256: Of the file that was looked at.
 
         Raises:
-            RobustAugError: it cannot be written; nothing is decided then.
+            RobustAugError: no such variant, a label without ``relabel``, or it cannot be written; nothing is decided
+                then.
         """
         made = {"path": path, "decision": verdict, "label": label, "sha256": sha256}
+        if problem := _problem(made, self._history.known):
+            raise RobustAugError(f"cannot decide: {problem}")
+        self._write(made)
+
+    def undo(self) -> str | None:
+        """Bring back what counted before the last decision that still stands, also of an earlier session.
+
+        Returns:
+            The path of its variant; None where there is nothing to undo.
+
+        Raises:
+            RobustAugError: it cannot be written; nothing is undone then.
+        """
+        if not self._history.steps:
+            return None
+        path, before = self._history.steps[-1]
+        parts = {} if before is None else {"label": before.label, "sha256": before.sha256}
+        self._write({"path": path, "decision": before and before.verdict, **parts, "undo": True})
+        return path
+
+    def close(self) -> None:
+        """Let others open it."""
+        self._file.close()
+
+    def _write(self, made: Mapping[str, Any]) -> None:
         row = {name: value for name, value in made.items() if name == "decision" or value}
         row["at"] = datetime.now(UTC).isoformat(timespec="milliseconds")
         try:
             self._append(row)
         except OSError as error:
             raise RobustAugError(f"cannot write {self._path}: {error.strerror or error}; free space") from error
-        _count(self._by_path, row)
-
-    def close(self) -> None:
-        """Let others open it."""
-        self._file.close()
+        self._history.count(row)
 
     def _append(self, row: Mapping[str, Any]) -> None:
-        line, file = json.dumps(row, ensure_ascii=False).encode() + b"\n", self._file.fileno()
+        line, file = json.dumps(row).encode() + b"\n", self._file.fileno()
         before = os.fstat(file).st_size
         try:
             while line:
@@ -150,39 +172,51 @@ def read_decisions(folder: Path) -> Decisions:
     Raises:
         RobustAugError: the decisions are of another manifest, or a line is none.
     """
-    return Decisions(_read(folder))
+    return Decisions(_read(folder).by_path)
 
 
-def _read(folder: Path) -> dict[str, Decision]:
-    by_path: dict[str, Decision] = {}
+class _History:
+    """Of the known paths: what counts for each, and what counted before each decision that was not undone."""
+
+    def __init__(self, known: Set[str]) -> None:
+        self.known = known
+        self.by_path: dict[str, Decision] = {}
+        self.steps: list[tuple[str, Decision | None]] = []
+
+    def count(self, row: Mapping[str, Any]) -> None:
+        path = row["path"]
+        if "undo" not in row:
+            self.steps.append((path, self.by_path.get(path)))
+        elif self.steps:
+            self.steps.pop()
+        if row["decision"] is None:
+            self.by_path.pop(path, None)
+        else:
+            texts = (row.get("label"), row.get("sha256", ""), row.get("at", ""))
+            self.by_path[path] = Decision(cast(Verdict, row["decision"]), *texts)
+
+
+def _read(folder: Path) -> _History:
     path = folder / REVIEW
     lines = _lines(path)
     header = next(lines, None)
     if header is None:
-        return by_path
+        return _History(frozenset())
     if "manifest_sha256" not in header or header.get("version") != VERSION:
         raise RobustAugError(f"{path}: its first line does not say of which manifest it is; restore or delete it")
     if header["manifest_sha256"] != _manifest_hash(folder):
         raise RobustAugError(
             f"{path} holds decisions about another {MANIFEST}, of another run; restore that one, or move {REVIEW} away"
         )
-    known = {str(row.get("path")) for row in read_rows(folder / MANIFEST)}
+    history = _History({str(row.get("path")) for row in read_rows(folder / MANIFEST)})
     for number, row in enumerate(lines, 2):
-        if problem := _problem(row, known):
+        if problem := _problem(row, history.known):
             raise RobustAugError(f"{path}, line {number}: {problem}; restore the file or delete the line")
-        _count(by_path, row)
-    return by_path
+        history.count(row)
+    return history
 
 
-def _count(by_path: dict[str, Decision], row: Mapping[str, Any]) -> None:
-    if row["decision"] is None:
-        by_path.pop(row["path"], None)
-    else:
-        texts = (row.get("label"), row.get("sha256", ""), row.get("at", ""))
-        by_path[row["path"]] = Decision(cast(Verdict, row["decision"]), *texts)
-
-
-def _problem(row: Mapping[str, Any], known: set[str]) -> str:
+def _problem(row: Mapping[str, Any], known: Set[str]) -> str:
     path, verdict, label = row.get("path"), row.get("decision"), row.get("label")
     if not isinstance(path, str) or path not in known:
         return f"{path!r} is not in {MANIFEST}"

@@ -136,6 +136,23 @@ def test_each_decision_is_synced_before_it_returns(folder: Path, monkeypatch: py
     log.close()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("cat/9.png", "accept"), "'cat/9.png' is not in manifest.jsonl"),
+        ((PATHS[0], "accept", "dog"), "'dog' cannot be the label of the decision 'accept'"),
+        ((PATHS[0], "maybe"), "'maybe' is no decision"),
+    ],
+)
+def test_what_could_not_be_read_back_is_not_written(folder: Path, arguments: Any, message: str) -> None:
+    log = DecisionLog(folder)
+    before = (folder / REVIEW).read_bytes()
+    with pytest.raises(RobustAugError, match=message):
+        log.decide(*arguments)
+    assert (folder / REVIEW).read_bytes() == before
+    log.close()
+
+
 def test_a_full_disk_leaves_whole_lines(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = DecisionLog(folder)
     log.decide(PATHS[0], "accept")
@@ -255,3 +272,45 @@ def test_training_obeys(variants: Path, originals: ImageSet) -> None:
     again = load_variants(variants, originals)
     assert (len(again), again.left_out, again.review) == (4, 0, "")
     log.close()
+
+
+def verdicts(log: DecisionLog) -> list[str | None]:
+    return [made and made.verdict for made in map(log.decision, PATHS)]
+
+
+STEPS = st.lists(st.one_of(st.just("undo"), st.tuples(st.integers(0, 2), st.sampled_from(["accept", "reject"]))))
+
+
+@given(STEPS, st.integers(0, 10))
+def test_undo_goes_back_step_by_step_also_after_a_restart(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[Any], restart: int
+) -> None:
+    """Against a model: a stack of what counted."""
+    folder = tmp_path_factory.mktemp("undo")
+    write_jsonl(folder / "manifest.jsonl", [{"path": path} for path in PATHS])
+    log, states = DecisionLog(folder), [[None] * 3]
+    for number, step in enumerate(steps):
+        if number == restart:
+            log.close()
+            log = DecisionLog(folder)
+        if step == "undo":
+            assert (log.undo() is None) == (len(states) == 1)
+            states = states[:-1] or states
+        else:
+            place, verdict = step
+            log.decide(PATHS[place], verdict)
+            states.append([verdict if i == place else old for i, old in enumerate(states[-1])])  # type: ignore[misc]
+        assert verdicts(log) == states[-1]
+    log.close()
+    assert len(read_decisions(folder)) == sum(verdict is not None for verdict in states[-1])
+
+
+def test_undo_brings_a_label_back(folder: Path) -> None:
+    log = DecisionLog(folder)
+    log.decide(PATHS[0], "relabel", "dog", sha256="b" * 64)
+    log.decide(PATHS[0], "accept")
+    assert log.undo() == PATHS[0]
+    log.close()
+    made = read_decisions(folder).decision(PATHS[0])
+    assert made is not None
+    assert (made.verdict, made.label, made.sha256) == ("relabel", "dog", "b" * 64)
