@@ -1,24 +1,23 @@
-"""What a step trains on before any attack: the batch with its styles and its classical augmentation."""
+"""What a step trains on before any attack: the batch with its styles and its classical augmentation; mixed images."""
 
 import torch
 from torch import Tensor
 
 from robustaug import randomness
-from robustaug.data.augmentation import augment
 from robustaug.data.composite import Batch, CompositeDataset
-from robustaug.data.images import to_uint8
 from robustaug.hardware import to_device
+from robustaug.training.objectives import MixedLabels
 from robustaug.training.settings import Padding, TrainingSettings
 
 
 def prepared(
     data: CompositeDataset, batch: Batch, settings: TrainingSettings, seed: int, device: torch.device
 ) -> Tensor:
-    """The images of a batch, restyled where they still have to be, augmented by name, mirrored and shifted.
+    """The images of a batch, restyled where they still have to be, augmented, mirrored and shifted.
 
     Every row is augmented, an adversarial one before its attack (as Madry et al. 2018 and Rebuffi et al. 2021 do), a
-    stylised one after its style. The named augmentation works on bytes on the CPU, where the images lie until then, so
-    that it can go on while a GPU is busy with the step before.
+    stylised one after its style. AugMix and its like work on the CPU, where the images lie until then, so that this can
+    go on while a GPU is busy with the step before; all others work on the device.
 
     Deviation: AugMix's authors mirror and shift first; the order here, for all names, is that of AutoAugment's code for
     CIFAR.
@@ -39,10 +38,42 @@ def prepared(
     if not (settings.augmentation or settings.flip or settings.shift):
         return to_device(images, device)
     seeds = randomness.sample_seeds(seed, batch.keys, "augment")
-    if settings.augmentation is not None:
-        images = to_device(augment(to_uint8(images), randomness.fold(seeds, 0), settings.augmentation), device) / 255
+    if not settings.augments_on_cpu:
+        images = to_device(images, device)
+    images = settings.augmenter.augment(images, batch.labels, seeds)
     images = to_device(images, device)
     return flip_and_shift(images, seeds, flip=settings.flip, shift=settings.shift, padding=settings.padding)
+
+
+def mixed(images: Tensor, batch: Batch, settings: TrainingSettings, seed: int) -> tuple[Tensor, MixedLabels | None]:
+    """The images with those mixed that are drawn for it, each with the row before it, and the labels that they share.
+
+    Adversarial rows are left out. Of several techniques an image gets the first one drawn. Which images meet depends on
+    the batch; with several processes, on each one's part of it.
+
+    Args:
+        images: Of the batch, after ``prepared``, (N, C, H, W).
+        batch: Its labels and keys.
+        settings: ``mixing``.
+        seed: As of ``prepared``.
+    """
+    plain = (~batch.adversarial).nonzero().squeeze(1)
+    if not settings.mixing or len(plain) < 2:
+        return images, None
+    before, seeds = plain.roll(1), randomness.sample_seeds(seed, batch.keys, "mix")
+    labels, share, result = batch.labels.clone(), images.new_ones(len(images)), images
+    is_free = torch.ones(len(plain), dtype=torch.bool)
+    for position, technique in enumerate(settings.mixing):
+        chosen, parameters = technique.draw(randomness.fold(seeds[plain], position))
+        chosen &= is_free
+        is_free &= ~chosen
+        rows, others = plain[chosen], before[chosen]
+        own = {name: to_device(values[chosen], images.device) for name, values in parameters.items()}
+        places, sources = to_device(rows, images.device), to_device(others, images.device)
+        changed, kept = technique.mix(images[places], images[sources], own)
+        result = result.index_copy(0, places, changed)
+        labels[rows], share = batch.labels[others], share.index_copy(0, places, kept)
+    return result, MixedLabels(to_device(labels, images.device), share)
 
 
 def flip_and_shift(images: Tensor, seeds: Tensor, *, flip: bool, shift: int, padding: Padding = "edge") -> Tensor:

@@ -14,7 +14,7 @@ from robustaug.data.composite import CompositeDataset
 from robustaug.data.imageset import ImageSet
 from robustaug.hardware import resolve_precision, to_device
 from robustaug.progress import Advance
-from robustaug.training.augment import prepared
+from robustaug.training.augment import mixed, prepared
 from robustaug.training.average import counting_anew
 from robustaug.training.batch_norm import whole_batch_norms
 from robustaug.training.checks import check_run, compiling, not_finite
@@ -100,7 +100,7 @@ class _Run:
         self.model, self.data, self.validation, self.settings, self.seed = model, data, validation, settings, seed
         self.attack = attack if data.mix.adversarial > 0 else None
         self.device = next(model.parameters()).device
-        if settings.augmentation is None:  # those by name work on the CPU
+        if not settings.augments_on_cpu:
             self.data = data.on(self.device)
         self.dtype = resolve_precision(settings.precision, self.device)
         self.objective = settings.build_objective()
@@ -174,12 +174,13 @@ class _Run:
     def _task(self, step: int) -> Task:
         batch = self.processes.own(self.data.batch(step // self.objective.replays, self.settings.batch_size))
         images = prepared(self.data, batch, self.settings, self.seed, self.device)
+        images, shared = mixed(images, batch, self.settings, self.seed)
         rows = batch.adversarial.nonzero().squeeze(1)
         keys = [batch.keys[row] for row in rows.tolist()]
         seeds = randomness.sample_seeds(self.seed, keys, "training attack", self.watch.returns)
         attack = None if self.attack is None else self.settings.attack_at(self.attack, step)
         labels, rows, seeds = (to_device(each, self.device) for each in (batch.labels, rows, seeds))
-        return Task(images, labels, rows, attack, seeds, step)
+        return Task(images, labels, rows, attack, seeds, step, shared)
 
     def _look(self) -> str:
         """Validate, remember the best weights, save the state; returns a note for the progress bar."""

@@ -2,10 +2,12 @@
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property
 from typing import Any, Literal, Self, get_args
 
 from robustaug.attacks import Attack
-from robustaug.data.augmentation import AugmentationName
+from robustaug.data.augmentation import Mixing, Technique, build_techniques
+from robustaug.data.augmenter import ClassicalAugmenter
 from robustaug.errors import RobustAugError
 from robustaug.hardware import Precision
 from robustaug.training.average import EMA, SWA, Average
@@ -19,7 +21,6 @@ Padding = Literal["edge", "zeros"]
 _NOISY = ("rs_fgsm", "n_fgsm")
 _CHOICES = {
     "schedule": Schedule,
-    "augmentation": AugmentationName,
     "padding": Padding,
     "attack_mode": AttackMode,
     "on_collapse": OnCollapse,
@@ -41,8 +42,10 @@ class TrainingSettings:
         weight_decay: Decoupled for Adam, on weights only: norms and biases are left alone.
         warmup: Share of the steps in which the learning rate rises.
         eps_warmup: Share of the steps in which the attack's eps grows from 0 to its full size.
-        augmentation: ``"augmix"``, ``"trivialaugment"`` or ``"randaugment"``, before mirror and shift; None is none.
-            Every row gets all three, an adversarial one before its attack.
+        augmentation: Techniques of classical augmentation, before mirror and shift: a name, or a sequence of names and
+            of tables with ``name``, ``probability`` and parameters; see ``data.augmentation``. None is none. Every row
+            gets them, an adversarial one before its attack; ``mixup`` and ``cutmix`` come last, on rows that are not
+            attacked.
         flip: Whether images are mirrored left to right at random.
         shift: Images are moved by up to so many pixels at random: random crops of the padded image.
         padding: What a shift brings in: ``"edge"``, the border again, or ``"zeros"``.
@@ -82,7 +85,7 @@ class TrainingSettings:
     weight_decay: float = 5e-4
     warmup: float = 0.2
     eps_warmup: float = 0.0
-    augmentation: AugmentationName | None = None
+    augmentation: str | tuple[str | dict[str, Any], ...] | None = None
     flip: bool = False
     shift: int = 0
     padding: Padding = "edge"
@@ -123,7 +126,7 @@ class TrainingSettings:
                 f"training.gradient_clip is {self.gradient_clip}; it must be larger than 0, or not set"
             )
         for name, kind in _CHOICES.items():
-            if (given := getattr(self, name)) not in get_args(kind) and (name, given) != ("augmentation", None):
+            if (given := getattr(self, name)) not in get_args(kind):
                 raise RobustAugError(f"training.{name} is {given!r}; use {' or '.join(get_args(kind))}")
         if self.on_collapse == "return" and self.objective not in _NOISY:
             raise RobustAugError(
@@ -132,7 +135,42 @@ class TrainingSettings:
             )
         check_drops(self.schedule, self.drops)
         check_tensorboard(self.tensorboard)
-        self.build_objective()
+        self._check_techniques(self.build_objective())
+
+    def _check_techniques(self, objective: Objective) -> None:
+        names = {technique.name for technique in self.techniques}
+        for key, technique in (("flip", "horizontal_flip"), ("shift", "crop")):
+            if getattr(self, key) and technique in names:
+                raise RobustAugError(f"training.{key} and the technique {technique} do the same; keep one of them")
+        if self.mixing and not objective.takes_mixed_labels:
+            raise RobustAugError(
+                f"{self.mixing[0].name} mixes labels, and the objective {self.objective} takes one label an image; "
+                "take it out of training.augmentation, or set training.objective = 'pgd'"
+            )
+
+    @cached_property
+    def techniques(self) -> tuple[Technique, ...]:
+        """Of ``augmentation``.
+
+        Raises:
+            RobustAugError: see ``build_techniques``.
+        """
+        return () if self.augmentation is None else build_techniques(self.augmentation, "training.augmentation")
+
+    @cached_property
+    def augmenter(self) -> ClassicalAugmenter:
+        """The techniques that change single images."""
+        return ClassicalAugmenter(tuple(each for each in self.techniques if not each.mixes))
+
+    @property
+    def augments_on_cpu(self) -> bool:
+        """Whether a technique works on the CPU alone."""
+        return any(each.on_cpu for each in self.techniques)
+
+    @cached_property
+    def mixing(self) -> tuple[Mixing, ...]:
+        """The techniques that mix images of a batch, and their labels."""
+        return tuple(each for each in self.techniques if isinstance(each, Mixing))
 
     def build_objective(self) -> Objective:
         """The objective with its parameters, the weight perturbation around it.

@@ -102,7 +102,10 @@ def test_an_arms_mix() -> None:
         ({"style": {"loop_strength": 0.5}}, "style.loop_strength is of styles made in the loop; set style.source"),
         ({"style": {"source": "memory"}}, "'style.source' = 'memory': .*'disk' or 'loop'"),
         ({"style": {"source": "loop", "loop_strength": 1.5}}, "'style.loop_strength' = 1.5: "),
-        ({"training": {"augmentation": "cutmix"}}, "'training.augmentation' = 'cutmix': .*'augmix', 'trivialaug"),
+        (
+            {"training": {"augmentation": ["flip"]}},
+            r"x.toml: training.augmentation\[1\]: there is no technique 'flip'; use one of crop, ",
+        ),
         ({"training": {"padding": "reflect"}}, "'training.padding' = 'reflect': .*'edge' or 'zeros'"),
     ],
 )

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from training_cases import THREAT, Planted, history, pgd, run, settings, squares
 
 from robustaug.data import CompositeDataset, ImageSet, Mix
-from robustaug.data.augmentation import augment
+from robustaug.data.augmentation import build_techniques
+from robustaug.data.augmenter import ClassicalAugmenter
 from robustaug.errors import RobustAugError
-from robustaug.randomness import fold, sample_seeds, uniform
+from robustaug.randomness import sample_seeds, uniform
 from robustaug.style import Painting, RandomStyle, StyleBank
 from robustaug.training import TrainingSettings, train
 from robustaug.training.augment import flip_and_shift
@@ -90,7 +91,7 @@ def test_every_row_is_augmented_by_name_and_then_attacked(tmp_path: Path) -> Non
         batch = data.batch(step, 8)
         styled = data.restyle(batch, batch.images)
         seeds = sample_seeds(9, batch.keys, "augment")
-        named = augment((styled * 255).round().to(torch.uint8), fold(seeds, 0), "randaugment") / 255
+        named = ClassicalAugmenter(build_techniques("randaugment", "")).augment(styled, batch.labels, seeds)
         expected = flip_and_shift(named, seeds, flip=True, shift=2, padding="zeros")
         assert torch.equal(images, expected)
         assert torch.equal(asked[step], expected[4:])
@@ -150,7 +151,15 @@ def test_a_state_of_other_styles_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"augmentation": "cutmix"}, "training.augmentation is 'cutmix'; use augmix or trivialaugment or randaugm"),
+        ({"augmentation": "cutmx"}, "training.augmentation: there is no technique 'cutmx'; did you mean 'cutmix'?"),
+        ({"augmentation": ()}, "training.augmentation is empty; name a technique"),
+        ({"augmentation": ["crop"], "shift": 2}, "training.shift and the technique crop do the same; keep one"),
+        (
+            {"augmentation": [{"name": "horizontal_flip"}], "flip": True},
+            "training.flip and the technique horizontal_flip do the same; keep one",
+        ),
+        ({"augmentation": "mixup", "objective": "trades"}, "mixup mixes labels, and the objective trades takes one"),
+        ({"augmentation": ["cutmix"], "objective": "mart"}, "cutmix mixes labels, and the objective mart takes one"),
         ({"padding": "reflect"}, "training.padding is 'reflect'; use edge or zeros"),
     ],
 )

@@ -8,7 +8,7 @@ from robustaug.training.objectives.awp import WeightPerturbation
 from robustaug.training.objectives.free import Free
 from robustaug.training.objectives.learner import AttackMode, Learner
 from robustaug.training.objectives.mart import MART
-from robustaug.training.objectives.objective import Objective, Task, Terms
+from robustaug.training.objectives.objective import MixedLabels, Objective, Task, Terms
 from robustaug.training.objectives.single_step import NoiseFGSM, RandomStartFGSM
 from robustaug.training.objectives.trades import TRADES
 
@@ -31,6 +31,7 @@ __all__ = [
     "AuxiliaryNorms",
     "Free",
     "Learner",
+    "MixedLabels",
     "NoiseFGSM",
     "Objective",
     "ObjectiveName",

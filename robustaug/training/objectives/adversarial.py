@@ -1,9 +1,9 @@
 """Standard and adversarial training: cross-entropy over the batch, its adversarial rows replaced."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from robustaug.training.objectives.learner import Learner
 from robustaug.training.objectives.objective import Objective, Task, Terms
@@ -21,9 +21,10 @@ class AdversarialTraining(Objective):
         label_smoothing: Share of each target spread over all classes (Szegedy et al. 2016, section 7), 0 to below 1.
     """
 
+    takes_mixed_labels: ClassVar[bool] = True
     label_smoothing: float = 0.0
 
     def terms(self, learner: Learner, task: Task, adversarial: Tensor) -> Terms:
         """Cross-entropy, averaged over the batch."""
         logits = learner.forward_mixed(task.among(task.images, adversarial), task.rows)
-        return Terms(F.cross_entropy(logits, task.labels, label_smoothing=self.label_smoothing), logits.detach())
+        return Terms(task.cross_entropy(logits, self.label_smoothing), logits.detach())

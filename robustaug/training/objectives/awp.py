@@ -58,6 +58,11 @@ class WeightPerturbation(Objective):
         """Of the inner objective."""
         return self.inner.is_single_step
 
+    @property
+    def takes_mixed_labels(self) -> bool:  # type: ignore[override]
+        """Of the inner objective."""
+        return self.inner.takes_mixed_labels
+
     def raised(self, times: int) -> Objective:
         """As the inner objective."""
         return replace(self, inner=self.inner.raised(times))

@@ -7,10 +7,24 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from robustaug.attacks import Attack
 from robustaug.errors import RobustAugError
 from robustaug.training.objectives.learner import Learner
+
+
+@dataclass(frozen=True)
+class MixedLabels:
+    """The labels of mixed images, on the model's device.
+
+    Attributes:
+        others: Of the image that each was mixed with, or its own, int64 (N,).
+        share: What is left to its own label, float32 (N,), 0 to 1.
+    """
+
+    others: Tensor
+    share: Tensor
 
 
 @dataclass(frozen=True)
@@ -25,6 +39,7 @@ class Task:
         attack: The training attack with the warmed-up eps; None where no row is adversarial.
         seeds: Of each adversarial row, int64 (A,).
         step: Number of the step, from 0.
+        mixed: The labels that images were mixed with; None where none was.
     """
 
     images: Tensor
@@ -33,6 +48,17 @@ class Task:
     attack: Attack | None
     seeds: Tensor
     step: int = 0
+    mixed: MixedLabels | None = None
+
+    def cross_entropy(self, logits: Tensor, label_smoothing: float) -> Tensor:
+        """The mean over all rows, a scalar; of mixed rows with both labels, in their shares."""
+        if self.mixed is None:
+            return F.cross_entropy(logits, self.labels, label_smoothing=label_smoothing)
+        own, others = (
+            F.cross_entropy(logits, labels, label_smoothing=label_smoothing, reduction="none")
+            for labels in (self.labels, self.mixed.others)
+        )
+        return (self.mixed.share * own + (1 - self.mixed.share) * others).mean()
 
     def among(self, values: Tensor, adversarial: Tensor) -> Tensor:
         """``values`` of all rows, those of the adversarial rows replaced."""
@@ -65,11 +91,13 @@ class Objective(ABC):
         needs_others: Whether AdvProp needs rows that are not adversarial: without a natural pass, the main batch norms
             would otherwise see nothing.
         is_single_step: Whether catastrophic overfitting is to be watched for.
+        takes_mixed_labels: Whether rows may have two labels (``Task.mixed``).
     """
 
     replays: ClassVar[int] = 1
     needs_others: ClassVar[bool] = True
     is_single_step: ClassVar[bool] = False
+    takes_mixed_labels: ClassVar[bool] = False
 
     def check(self, attack: Attack) -> None:  # noqa: B027 - most take any
         """Refuse a training attack that this objective cannot use.
