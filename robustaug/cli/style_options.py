@@ -6,6 +6,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from robustaug.data.content import Item
 from robustaug.errors import RobustAugError
 from robustaug.experiment.config import parse_setting
 from robustaug.experiment.preservation import judge
@@ -13,11 +14,10 @@ from robustaug.files import sha256
 from robustaug.hardware import default_device
 from robustaug.models import load_checkpoint
 from robustaug.style.bank import StyleBank
-from robustaug.style.content import Item
-from robustaug.style.folder import own_styles
 from robustaug.style.gatys import Gatys
 from robustaug.style.job import LabelCheck
 from robustaug.style.method import StyleTransfer
+from robustaug.style.own_styles import own_styles
 from robustaug.style.settings import StyleSettings, settings_for
 from robustaug.style.vgg import EMBEDDED_LAYERS, load_encoder
 

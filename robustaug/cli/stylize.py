@@ -166,7 +166,7 @@ def stylize(
     """
     from robustaug.cli.listing import list_skipped  # noqa: PLC0415 - torch loads only when a command needs it
     from robustaug.cli.style_options import bank_of, check_of, method_of, range_of, size_of  # noqa: PLC0415
-    from robustaug.style.folder import folder_items  # noqa: PLC0415
+    from robustaug.data.content import folder_items  # noqa: PLC0415
     from robustaug.style.job import JobSettings  # noqa: PLC0415
     from robustaug.style.job import stylize as run_job  # noqa: PLC0415
 

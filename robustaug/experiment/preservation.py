@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from robustaug.attacks.oracle import undisturbed
 from robustaug.data import ImageSet, load_variants
+from robustaug.data.content import items_of
 from robustaug.data.decode import fit
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.report.chart_style import percent_axis
@@ -21,7 +22,7 @@ from robustaug.hardware import default_device
 from robustaug.look import INK, MUTED, chart_style
 from robustaug.models import Checkpoint
 from robustaug.style.bank import StyleBank
-from robustaug.style.job import JobSettings, items_of, stylize
+from robustaug.style.job import JobSettings, stylize
 from robustaug.style.method import StyleTransfer
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)

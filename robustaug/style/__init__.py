@@ -3,12 +3,13 @@
 Works alone on any images: ``transfer(content, painting)`` for a batch in memory, ``stylize`` for a folder.
 """
 
+from robustaug.data.content import Item, folder_items, items_of
 from robustaug.style.adain import AdaIN
 from robustaug.style.bank import Blend, Painting, StyleBank
-from robustaug.style.folder import folder_items, own_styles
 from robustaug.style.gatys import Gatys, transfer
-from robustaug.style.job import Item, JobResult, JobSettings, LabelCheck, items_of, stylize
+from robustaug.style.job import JobResult, JobSettings, LabelCheck, stylize
 from robustaug.style.method import StyleTransfer, TargetCache, TransferResult
+from robustaug.style.own_styles import own_styles
 from robustaug.style.random_style import RandomStyle
 from robustaug.style.settings import StyleSettings, settings_for
 from robustaug.style.vgg import VGGEncoder, load_encoder

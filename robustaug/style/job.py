@@ -10,18 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from robustaug.data.content import Item, items_of
 from robustaug.data.imageset import Skipped
 from robustaug.data.jobs import JobFolder
+from robustaug.data.threads import WriteBehind
 from robustaug.errors import RobustAugError
 from robustaug.progress import progress_bar
 from robustaug.style.bank import StyleBank
-from robustaug.style.content import Item, items_of
 from robustaug.style.gatys import Gatys
 from robustaug.style.method import StyleTransfer
 from robustaug.style.plan import JobSettings, Plan
 from robustaug.style.ray_engine import check_ray, run_on_ray
 from robustaug.style.sheet import SHEET, write_sheet
-from robustaug.style.threads import WriteBehind
 from robustaug.style.worker import LabelCheck, Made, Worker
 
 __all__ = ["Item", "JobResult", "JobSettings", "LabelCheck", "items_of", "stylize"]

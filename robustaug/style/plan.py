@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from robustaug.data.content import Item
 from robustaug.data.images import resize
 from robustaug.data.jobs import output_stems
 from robustaug.errors import RobustAugError
 from robustaug.files import sha256
 from robustaug.randomness import derive_seed, uniform
 from robustaug.style.bank import Blend, Painting, StyleBank, slug
-from robustaug.style.content import Item
 from robustaug.style.settings import MAX_SIDE, MIN_SIDE
 
 _LONGEST_NAME = 255  # bytes: what file systems take

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from robustaug.data.images import encode_png
+from robustaug.data.threads import read_ahead
 from robustaug.errors import RobustAugError
-from robustaug.style.threads import read_ahead
 from robustaug.style.worker import Has, Loaded, Made, Step, Worker
 
 _AHEAD = 64

@@ -10,11 +10,11 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from robustaug.data.content import Item
 from robustaug.data.images import read_image, write_png
 from robustaug.data.jobs import JobFolder
 from robustaug.errors import RobustAugError
 from robustaug.randomness import derive_seed
-from robustaug.style.content import Item
 from robustaug.style.plan import Plan
 
 SHEET = "contact_sheet.png"

@@ -11,12 +11,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustaug.data.content import pixels
 from robustaug.data.images import to_uint8
+from robustaug.data.threads import read_ahead
 from robustaug.errors import RobustAugError
-from robustaug.style.content import pixels
 from robustaug.style.method import StyleTransfer, TargetCache
 from robustaug.style.plan import Plan, Variant
-from robustaug.style.threads import read_ahead
 
 _BATCHES_AHEAD = 2  # read before they are needed
 _BATCHES_WAITING = 2  # variants that wait for others of their size; no result depends on it

@@ -14,8 +14,8 @@ from robustaug.data.images import read_image, write_png
 from robustaug.errors import RobustAugError
 from robustaug.files import read_jsonl
 from robustaug.style import Gatys, Painting, StyleBank, folder_items, stylize
-from robustaug.style.folder import own_styles
 from robustaug.style.job import Item, JobResult
+from robustaug.style.own_styles import own_styles
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ import pytest
 from job_cases import tree
 
 from robustaug.data import jobs
+from robustaug.data.threads import WriteBehind, read_ahead
 from robustaug.errors import RobustAugError
 from robustaug.style import Gatys, StyleBank, folder_items
 from robustaug.style import worker as worker_module
 from robustaug.style.job import JobSettings, stylize
-from robustaug.style.threads import WriteBehind, read_ahead
 
 TWO = JobSettings(per_image=2, strength=(0.4, 1.0))
 

@@ -1,26 +1,73 @@
-"""A folder of images as content for the batch job."""
+"""The content of a job: single images, read when their turn comes; a folder of them."""
 
-import heapq
 import os
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import torch
+from torch import Tensor
 
-from robustaug.data.images import SUFFIXES, resize
+from robustaug.data.images import SUFFIXES, decode_image
 from robustaug.data.imageset import ImageSet, Skipped
 from robustaug.errors import RobustAugError
 from robustaug.files import sha256
-from robustaug.randomness import derive_seed
-from robustaug.style.bank import MIN_OWN_SIDE, StyleBank
-from robustaug.style.content import Item
 
 _PARTS = ("train", "validation", "val", "valid", "test")
 _IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
 _FOLDER = "a folder"
-_OWN_SIDE = 192  # px: of images that serve as styles
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One content image.
+
+    Attributes:
+        key: unique; with a class folder (``shirt/001.jpg``) that folder and the name are kept in the output.
+        label: class name; "" for none.
+        read: returns the file's bytes, or the image itself, uint8 (3, H, W); a RobustAugError makes the job go on
+            without it.
+        sha256: of the source, for provenance and to notice that it changed; "" takes that of what was read.
+    """
+
+    key: str
+    label: str
+    read: Callable[[], bytes | Tensor]
+    sha256: str = ""
+
+    def load(self) -> Tensor:
+        """The image, uint8 (3, H, W).
+
+        Raises:
+            RobustAugError: it cannot be read or is none.
+        """
+        return pixels(self.read())
+
+    def digest(self, content: bytes | Tensor) -> str:
+        """SHA-256 of the source, of which ``content`` was read."""
+        return self.sha256 or sha256(content if isinstance(content, bytes) else content.numpy().tobytes())
+
+
+def pixels(content: bytes | Tensor) -> Tensor:
+    """What was read, as an image, uint8 (3, H, W).
+
+    Raises:
+        RobustAugError: it is none, or cannot be used.
+    """
+    return content if isinstance(content, Tensor) else decode_image(content)
+
+
+def items_of(images: ImageSet) -> list[Item]:
+    """The images of a set in memory."""
+    names = [images.class_names[label] for label in images.labels.tolist()]
+    return [
+        Item(key, name, partial(_itself, image), digest)
+        for key, name, digest, image in zip(images.keys, names, images.sha256, images.images, strict=True)
+    ]
+
+
+def _itself(image: Tensor) -> Tensor:
+    return image
 
 
 def folder_items(folder: Path, leave: Collection[str] = ()) -> tuple[list[Item], list[Skipped]]:
@@ -68,37 +115,6 @@ def folder_items(folder: Path, leave: Collection[str] = ()) -> tuple[list[Item],
     if not items:
         raise RobustAugError(f"content folder {folder} holds no images; name a folder with images in it")
     return items, skipped
-
-
-def own_styles(items: Sequence[Item], *, other_class: bool = False, seed: int = 0, most: int = 256) -> StyleBank:
-    """The images themselves as styles: a random choice of them, because a bank stays in memory.
-
-    Args:
-        items: the content; those that cannot be read or used are left out.
-        other_class: give an image only such as no image of its own class is.
-        seed: of the choice.
-        most: how many at most.
-
-    Raises:
-        RobustAugError: no image can be used, or all are of one class.
-    """
-    chosen = heapq.nsmallest(most, items, key=lambda item: derive_seed(seed, item.key, "own styles"))
-    images, used = [], []
-    for item in chosen:
-        with suppress(RobustAugError):  # the job lists it, when its turn comes
-            image = item.load()
-            if min(image.shape[1:]) >= MIN_OWN_SIDE:
-                images.append(resize(image, _OWN_SIDE))
-                used.append(item)
-    if not used:
-        raise RobustAugError("none of the images can serve as a style; name a folder of paintings")
-    names = sorted({item.label for item in used})
-    labels = torch.tensor([names.index(item.label) for item in used], dtype=torch.int64)
-    keys = tuple(item.key for item in used)
-    hashes = tuple(sha256(image.numpy().tobytes()) for image in images)
-    return StyleBank.from_images(
-        ImageSet(torch.stack(images), labels, keys, hashes, tuple(names)), other_class=other_class
-    )
 
 
 def _label(key: str) -> str:
