@@ -5,6 +5,7 @@ from robustaug.evaluation.harness import evaluate_arm, evaluation_work, stratifi
 from robustaug.evaluation.protocol import PROTOCOLS, Protocol, load_protocol, protocol_of
 from robustaug.evaluation.protocol_attack import ProtocolAttack
 from robustaug.evaluation.results import ArmEvaluation, compare_arms, load_evaluation, save_evaluation
+from robustaug.evaluation.shape_bias import CueConflicts, ShapeBias
 from robustaug.evaluation.statistics import Accuracy, McNemar, accuracy_interval, holm, mcnemar
 from robustaug.evaluation.transfer import Surrogate
 
@@ -13,9 +14,11 @@ __all__ = [
     "Accuracy",
     "ArmEvaluation",
     "Check",
+    "CueConflicts",
     "McNemar",
     "Protocol",
     "ProtocolAttack",
+    "ShapeBias",
     "Surrogate",
     "accuracy_interval",
     "check_arm",

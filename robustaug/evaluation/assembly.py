@@ -7,7 +7,8 @@ from torch import Tensor
 
 from robustaug.data.imageset import ImageSet
 from robustaug.evaluation.parts import Part
-from robustaug.evaluation.results import TRANSFER, ArmEvaluation, CurvePoint
+from robustaug.evaluation.results import TRANSFER, ArmEvaluation, CurvePoint, StrengthPoint
+from robustaug.evaluation.shape_bias import CueConflicts, ShapeBias, decided
 from robustaug.evaluation.statistics import Accuracy, accuracy_interval, mean_interval
 from robustaug.files import sha256
 
@@ -19,6 +20,7 @@ def assembled(
     test: ImageSet,
     attacked: Tensor,
     stylised: ImageSet | None,
+    conflicts: CueConflicts | None,
     attacks: Sequence[str],
     not_measured: Mapping[str, str],
 ) -> ArmEvaluation:
@@ -29,6 +31,7 @@ def assembled(
         test: the test split.
         attacked: int64 (A,), positions of the attacked samples in it.
         stylised: the restyled images behind ``unseen_style``.
+        conflicts: the images behind ``shape_bias``.
         attacks: names of the parts that are attacks, at least one.
         not_measured: reasons by metric.
     """
@@ -63,11 +66,25 @@ def assembled(
             CurvePoint(eps, accuracy_interval(correct))
             for eps, correct in zip(radii, verdicts["eps_curve"], strict=True)
         )
+    strengths: tuple[StrengthPoint, ...] = ()
+    if "style_strength" in found:
+        part = found["style_strength"]
+        verdicts["style_strength"] = part["correct"]
+        strengths = tuple(
+            StrengthPoint(strength, accuracy_interval(correct))
+            for strength, correct in zip(part.facts["parameters"]["strengths"], part["correct"], strict=True)
+        )
+    bias: ShapeBias | str = ""
+    if conflicts is not None:
+        predictions["shape_bias"] = found["shape_bias"]["predictions"]
+        bias = decided(predictions["shape_bias"], conflicts, test, verdicts["clean"])
     searched = [name for name in attacks if name != "fgsm"]
     staged = {name: found[name] for name in attacks if "broken_by" in found[name].tensors}
     counts = {name: len(verdict) for name, verdict in verdicts.items()} | {
         "eps_curve": verdicts["eps_curve"].shape[1] if curve else 0,
         "minimal": len(found["minimal"]["eps"]) if "minimal" in found else 0,
+        "style_strength": verdicts["style_strength"].shape[1] if strengths else 0,
+        "shape_bias": 0 if conflicts is None else len(conflicts.images),
     }
     return ArmEvaluation(
         metrics=metrics,
@@ -91,7 +108,10 @@ def assembled(
         broken_by={name: part["broken_by"] for name, part in staged.items()},
         confusion={name: _confusion(predictions[name], subject) for name in searched},
         distances=found["minimal"]["eps"] if "minimal" in found else torch.zeros(0),
-        not_measured={**not_measured, **_missing_classes(test)},
+        not_measured={**not_measured, **({"shape_bias": bias} if bias and isinstance(bias, str) else {})}
+        | _missing_classes(test),
+        style_strength=strengths,
+        shape_bias=bias if isinstance(bias, ShapeBias) else None,
     )
 
 

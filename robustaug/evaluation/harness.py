@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -18,17 +18,26 @@ from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.assembly import assembled
 from robustaug.evaluation.bench import Bench
-from robustaug.evaluation.corruptions import CORRUPTIONS, parameters_for
+from robustaug.evaluation.corruptions import CORRUPTIONS
+from robustaug.evaluation.measurements import (
+    corruptions,
+    eps_curve,
+    minimal,
+    noise,
+    shape_bias,
+    style_strength,
+    transfer,
+)
 from robustaug.evaluation.parts import Part, Parts
 from robustaug.evaluation.protocol import Protocol, single_eps
 from robustaug.evaluation.results import ArmEvaluation
+from robustaug.evaluation.shape_bias import CueConflicts
 from robustaug.evaluation.transfer import Surrogate
 from robustaug.files import sha256
 from robustaug.models import forward_only
 from robustaug.progress import Advance
 
-_TOLERANCE = 0.02  # of the smallest distances, as a share
-_BISECTIONS = 8  # or so, until they are as near
+_BISECTIONS = 8  # or so, until the smallest distances are near enough
 
 
 def evaluate_arm(
@@ -38,6 +47,8 @@ def evaluate_arm(
     threat: ThreatModel,
     protocol: Protocol,
     stylised: ImageSet | None = None,
+    by_strength: Mapping[float, ImageSet] | None = None,
+    conflicts: CueConflicts | None = None,
     surrogates: Mapping[str, Surrogate] | None = None,
     seed: int = 0,
     folder: Path | None = None,
@@ -54,6 +65,8 @@ def evaluate_arm(
         threat: norm, one eps, bounds.
         protocol: samples, steps, restarts, attacks.
         stylised: test images (or some of them) restyled with paintings that training never saw, under their labels.
+        by_strength: the same test images at each strength in such styles, under their keys.
+        conflicts: images with the content of one class and the style of another.
         surrogates: other classifiers by name, whose adversarial images are tried on this one.
         seed: chooses the attacked samples and all random starts.
         folder: where each finished metric is kept at once, and AutoAttack's state; a call with the same arguments goes
@@ -67,19 +80,18 @@ def evaluate_arm(
     single_eps(threat)
     if len(test) == 0:
         raise RobustAugError("the test split is empty; give the data set more images or a larger test share")
-    if stylised is not None and stylised.class_names != test.class_names:
-        raise RobustAugError("the stylised test images have other classes than the test split; make them again")
+    restyled = _restyled(test, stylised, by_strength, conflicts)
     surrogates = surrogates if surrogates and protocol.transfer_samples else {}
-    work = _work(test, stylised, threat, protocol, surrogates)
+    work = _work(test, restyled, threat, protocol, surrogates)
     done = progress or _silent
     bench = Bench(model, len(test.class_names), protocol.batch_size, seed, done)
-    identity = "" if folder is None else _identity(model, test, stylised, threat, protocol, surrogates, seed)
+    identity = "" if folder is None else _identity(model, test, restyled, threat, protocol, surrogates, seed)
     parts = Parts(folder, identity, lambda: bench.forward_passes, lambda name: done(work.get(name, 0)))
     attacks, not_measured = _attacks(model, threat, protocol, test)
-    if protocol.transfer_samples and not surrogates:
-        not_measured["transfer"] = "no other classifier was given to make images on"
+    not_measured |= _not_given(protocol, surrogates, restyled)
     for name in not_measured:
         done(work[name])
+    pgd = _white_box(threat, protocol)["pgd"]
 
     found: dict[str, Part] = {}
     with undisturbed(model):
@@ -93,19 +105,26 @@ def evaluate_arm(
             cost = _cost(attack) if name in work else 0
             attacking = partial(bench.attack, attack, first, right[:n], name, cost, state)
             found[name] = parts.get(name, attacking)
-        found["noise"] = parts.get("noise", partial(_noise, bench, threat, protocol, subject, right))
+        found["noise"] = parts.get("noise", partial(noise, bench, threat, protocol, subject, right))
         if "eps_curve" not in not_measured:
-            found["eps_curve"] = parts.get("eps_curve", partial(_eps_curve, bench, threat, protocol, subject, right))
+            found["eps_curve"] = parts.get("eps_curve", partial(eps_curve, bench, threat, protocol, subject, right))
         if surrogates:
-            tried = partial(_transfer, bench, threat, protocol, subject, right, surrogates)
+            tried = partial(transfer, bench, pgd, protocol, subject, right, surrogates)
             found["transfer"] = parts.get("transfer", tried)
         if protocol.minimal_samples and "minimal" not in not_measured:
-            found["minimal"] = parts.get("minimal", partial(_minimal, bench, threat, protocol, subject))
+            searching = partial(minimal, bench, threat, protocol, subject, protocol.curve_steps * _BISECTIONS)
+            found["minimal"] = parts.get("minimal", searching)
         if stylised is not None:
             found["unseen_style"] = parts.get("unseen_style", lambda: Part({"predictions": bench.predict(stylised)}))
+        if by_strength:
+            of_strength = partial(style_strength, bench, test, found["clean"], by_strength)
+            found["style_strength"] = parts.get("style_strength", of_strength)
+        if conflicts is not None:
+            found["shape_bias"] = parts.get("shape_bias", partial(shape_bias, bench, conflicts))
         if protocol.corruption_samples:
-            found["corruptions"] = parts.get("corruptions", partial(_corruptions, bench, protocol, test))
-    return assembled(found, test, attacked, stylised, list(attacks), not_measured)
+            chosen = stratified_choice(test.labels, protocol.corruption_samples, seed)
+            found["corruptions"] = parts.get("corruptions", partial(corruptions, bench, protocol, test, chosen))
+    return assembled(found, test, attacked, stylised, conflicts, list(attacks), not_measured)
 
 
 def evaluation_work(
@@ -114,9 +133,12 @@ def evaluation_work(
     threat: ThreatModel,
     protocol: Protocol,
     surrogates: Mapping[str, Surrogate] | None = None,
+    by_strength: Mapping[float, ImageSet] | None = None,
+    conflicts: CueConflicts | None = None,
 ) -> int:
     """Units that ``evaluate_arm`` reports to its progress bar: about one for each image sent through the model."""
-    return sum(_work(test, stylised, threat, protocol, surrogates or {}).values())
+    restyled = _restyled(test, stylised, by_strength, conflicts)
+    return sum(_work(test, restyled, threat, protocol, surrogates or {}).values())
 
 
 def stratified_choice(labels: Tensor, n: int, seed: int) -> Tensor:
@@ -132,9 +154,26 @@ def stratified_choice(labels: Tensor, n: int, seed: int) -> Tensor:
     return place.argsort(stable=True)[:n]
 
 
-def _work(
+def _restyled(
     test: ImageSet,
     stylised: ImageSet | None,
+    by_strength: Mapping[float, ImageSet] | None,
+    conflicts: CueConflicts | None,
+) -> dict[str, tuple[ImageSet, ...]]:
+    """The restyled images by the part that they are for."""
+    given = {
+        "unseen_style": () if stylised is None else (stylised,),
+        "style_strength": tuple((by_strength or {}).values()),
+        "shape_bias": () if conflicts is None else (conflicts.images,),
+    }
+    if any(images.class_names != test.class_names for sets in given.values() for images in sets):
+        raise RobustAugError("the stylised test images have other classes than the test split; make them again")
+    return given
+
+
+def _work(
+    test: ImageSet,
+    restyled: Mapping[str, tuple[ImageSet, ...]],
     threat: ThreatModel,
     protocol: Protocol,
     surrogates: Mapping[str, Surrogate],
@@ -153,7 +192,7 @@ def _work(
         "eps_curve": min(protocol.curve_samples, attacked) * radii * protocol.curve_steps,
         "transfer": transferred * len(surrogates) * 2,
         "minimal": minimal * protocol.curve_steps * _BISECTIONS,
-        "unseen_style": 0 if stylised is None else len(stylised),
+        **{name: sum(map(len, sets)) for name, sets in restyled.items()},
         "corruptions": corrupted * len(CORRUPTIONS) * len(protocol.corruption_severities),
     }
 
@@ -178,6 +217,20 @@ def _attacks(
     return kept or {"square": Square(threat, queries=1000)}, dict.fromkeys(needed, reason)
 
 
+def _not_given(
+    protocol: Protocol, surrogates: Mapping[str, Surrogate], restyled: Mapping[str, tuple[ImageSet, ...]]
+) -> dict[str, str]:
+    """What the protocol wants and the caller did not bring, with the reason."""
+    reasons = {}
+    if protocol.transfer_samples and not surrogates:
+        reasons["transfer"] = "no other classifier was given to make images on"
+    if protocol.style_strength_samples and not restyled["style_strength"]:
+        reasons["style_strength"] = "no images restyled at growing strengths were given"
+    if protocol.conflict_samples and not restyled["shape_bias"]:
+        reasons["shape_bias"] = "no images of cues in conflict were given; they need test images of two classes"
+    return reasons
+
+
 def _samples(metric: str, threat: ThreatModel, protocol: Protocol, attacked: int) -> int:
     """How many of the attacked samples an attack is given."""
     own = {entry.metric(threat): entry.samples for entry in protocol.attacks}.get(metric)
@@ -194,79 +247,10 @@ def _cost(attack: Attack) -> int:
     return steps * int(getattr(attack, "restarts", 1))
 
 
-def _noise(bench: Bench, threat: ThreatModel, protocol: Protocol, subject: ImageSet, right: Tensor) -> Part:
-    correct = bench.noise(threat, subject, right, protocol.noise_draws)
-    return Part({"correct": correct}, {"parameters": _threat(threat) | {"draws": protocol.noise_draws}})
-
-
-def _eps_curve(bench: Bench, threat: ThreatModel, protocol: Protocol, subject: ImageSet, right: Tensor) -> Part:
-    """Accuracy at growing eps, until it is at chance.
-
-    A sample that is broken inside a small ball is broken inside every larger one, so it is not attacked again.
-    """
-    subject = subject.first(protocol.curve_samples)
-    standing = right[: len(subject)]
-    grid = protocol.eps_grid(threat, tuple(subject.images.shape[1:]))
-    verdicts: list[Tensor] = []
-    for eps in grid:
-        if eps > 0:
-            attack = PGD(replace(threat, eps=eps), precision=protocol.precision, steps=protocol.curve_steps)
-            standing = bench.attack(attack, subject, standing, "eps curve", protocol.curve_steps)["correct"]
-        verdicts.append(standing)
-        if standing.double().mean() <= 1 / bench.classes:
-            break
-    bench.done((len(grid) - len(verdicts)) * protocol.curve_steps * len(subject))
-    radii = torch.tensor(grid[: len(verdicts)], dtype=torch.float64)
-    parameters = _threat(threat) | {"attack": "PGD", "steps": protocol.curve_steps, "restarts": 1}
-    return Part({"eps": radii, "correct": torch.stack(verdicts)}, {"parameters": parameters})
-
-
-def _transfer(
-    bench: Bench,
-    threat: ThreatModel,
-    protocol: Protocol,
-    subject: ImageSet,
-    right: Tensor,
-    surrogates: Mapping[str, Surrogate],
-) -> Part:
-    """PGD's images for each surrogate, tried on this model."""
-    subject = subject.first(protocol.transfer_samples)
-    right = right[: len(subject)]
-    attack = _white_box(threat, protocol)["pgd"]
-    verdicts = {}
-    for name, surrogate in surrogates.items():
-        images = surrogate.attacked(attack, subject, bench.seed, bench.batch_size, bench.done)
-        verdicts[name] = right & bench.are_right(images, subject.labels)
-        bench.done(len(subject))
-    return Part(verdicts, {"parameters": attack.parameters() | {"surrogates": list(surrogates)}})
-
-
-def _minimal(bench: Bench, threat: ThreatModel, protocol: Protocol, subject: ImageSet) -> Part:
-    subject = subject.first(protocol.minimal_samples)
-    attack = PGD(threat, precision=protocol.precision, steps=protocol.curve_steps, early_exit=True)
-    eps = bench.smallest_distances(attack, subject, _TOLERANCE, protocol.curve_steps * _BISECTIONS)
-    return Part({"eps": eps}, {"parameters": attack.parameters() | {"tolerance": _TOLERANCE}})
-
-
-def _corruptions(bench: Bench, protocol: Protocol, test: ImageSet) -> Part:
-    chosen = stratified_choice(test.labels, protocol.corruption_samples, bench.seed)
-    correct = bench.corruptions(test.select(chosen), protocol.corruption_severities)
-    parameters = {
-        "severities": list(protocol.corruption_severities),
-        "parameters": parameters_for(*test.images.shape[2:]),
-        "frost": "drawn, not photographed: not comparable with published numbers",
-    }
-    return Part({"correct": correct, "chosen": chosen}, {"parameters": parameters})
-
-
-def _threat(threat: ThreatModel) -> dict[str, object]:
-    return {"norm": threat.norm, "eps": threat.eps, "bounds": list(threat.bounds)}
-
-
 def _identity(
     model: nn.Module,
     test: ImageSet,
-    stylised: ImageSet | None,
+    restyled: Mapping[str, tuple[ImageSet, ...]],
     threat: ThreatModel,
     protocol: Protocol,
     surrogates: Mapping[str, Surrogate],
@@ -278,12 +262,13 @@ def _identity(
         "threat": asdict(threat),
         "protocol": protocol.to_dict(),
         "seed": seed,
-        "keys": [test.keys, () if stylised is None else stylised.keys],
+        "keys": [test.keys, {name: [images.keys for images in sets] for name, sets in restyled.items()}],
         "surrogates": {name: identity_of(other.model, {}, {}) for name, other in surrogates.items()},
     }
     tensors = {"images": test.images, "labels": test.labels}
-    if stylised is not None:
-        tensors |= {"stylised": stylised.images, "stylised labels": stylised.labels}
+    for name, sets in restyled.items():
+        for number, images in enumerate(sets):
+            tensors |= {f"{name} {number}": images.images, f"{name} {number} labels": images.labels}
     return sha256(json.dumps(identity_of(model, settings, tensors), sort_keys=True).encode())[:16]
 
 

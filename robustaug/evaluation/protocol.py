@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, ValidationError
 from pydantic.dataclasses import dataclass as checked_dataclass
@@ -20,8 +20,14 @@ from robustaug.files import read_toml, sha256
 from robustaug.hardware import Precision
 
 _MULTIPLES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 8.0, 12.0, 16.0, 24.0, 32.0, 64.0, 128.0)
-_MAY_BE_ZERO = ("corruption_samples", "transfer_samples", "minimal_samples")
-RESERVED = ("clean", "fgsm", "pgd", "noise", "eps_curve", "unseen_style", "corruptions", "transfer", "minimal")
+_MAY_BE_ZERO = (
+    "corruption_samples", "transfer_samples", "minimal_samples", "style_strength_samples", "conflict_samples"
+)  # fmt: skip
+RESERVED = (
+    "clean", "fgsm", "pgd", "noise", "eps_curve", "unseen_style", "corruptions", "transfer", "minimal",
+    "style_strength", "shape_bias",
+)  # fmt: skip
+STYLE_STRENGTHS = (0.25, 0.5, 0.75, 1.0)
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,11 @@ class Protocol:
         curve_multiples: the curve's grid, ascending from 0, in units of the threat model's eps. It ends where accuracy
             reaches chance, at the latest at the largest distance that the bounds allow, which is always its last point.
         unseen_style_samples: test images that the caller stylises with held-out paintings.
+        style_strength_samples: test images that the caller restyles likewise at each of ``STYLE_STRENGTHS``; 0 leaves
+            the curve of accuracy against strength out.
+        conflict_samples: images with the content of one class and the style of another that the caller makes, for the
+            shape bias; 0 leaves it out.
+        conflict_method: the style transfer that makes them.
         corruption_samples: test images under each of the 15 common corruptions at each severity (at most the whole test
             split); 0 leaves corruptions out.
         corruption_severities: from 1 to 5, ascending.
@@ -67,6 +78,9 @@ class Protocol:
     curve_steps: int = 20
     curve_multiples: tuple[float, ...] = _MULTIPLES
     unseen_style_samples: int = 1000
+    style_strength_samples: int = 0
+    conflict_samples: int = 0
+    conflict_method: Literal["gatys", "adain"] = "gatys"
     corruption_samples: int = 0
     corruption_severities: tuple[int, ...] = SEVERITIES
     batch_size: int = 250
@@ -77,6 +91,10 @@ class Protocol:
             least = 0 if name in _MAY_BE_ZERO else 1
             if isinstance(value, int) and value < least:
                 raise RobustAugError(f"protocol {self.name}: {name} is {value}; it must be at least {least}")
+        if self.conflict_method not in ("gatys", "adain"):
+            raise RobustAugError(
+                f"protocol {self.name}: conflict_method is {self.conflict_method!r}; it must be gatys or adain"
+            )
         grid = self.curve_multiples
         if len(grid) < 2 or grid[0] != 0 or any(b <= a for a, b in pairwise(grid)):
             raise RobustAugError(f"protocol {self.name}: curve_multiples {grid} must ascend from 0")
@@ -137,7 +155,7 @@ def single_eps(threat: ThreatModel) -> float:
 
 QUICK = Protocol(
     name="quick",
-    version=2,
+    version=3,
     samples=500,
     pgd_steps=20,
     pgd_restarts=2,
@@ -149,7 +167,7 @@ QUICK = Protocol(
 )
 STANDARD = Protocol(
     name="standard",
-    version=2,
+    version=3,
     attacks=(
         ProtocolAttack("autoattack"),
         ProtocolAttack("autoattack", norm="other"),
@@ -157,6 +175,8 @@ STANDARD = Protocol(
     ),
     transfer_samples=1000,
     minimal_samples=200,
+    style_strength_samples=200,
+    conflict_samples=500,
     corruption_samples=1000,
 )
 PROTOCOLS = {protocol.name: protocol for protocol in (QUICK, STANDARD)}

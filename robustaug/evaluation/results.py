@@ -14,6 +14,7 @@ from torch import Tensor
 
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.corruptions import CORRUPTIONS
+from robustaug.evaluation.shape_bias import ShapeBias
 from robustaug.evaluation.statistics import Accuracy, accuracy_interval, holm, mcnemar
 from robustaug.files import write_bytes
 
@@ -39,6 +40,18 @@ class CurvePoint:
 
 
 @dataclass(frozen=True)
+class StrengthPoint:
+    """Accuracy on test images restyled at one strength, in styles that training never saw."""
+
+    strength: float
+    accuracy: Accuracy
+
+    def to_dict(self) -> dict[str, float]:
+        """``{"strength", "value", "low", "high", "n"}``, as reports have it."""
+        return {"strength": self.strength, **self.accuracy.to_dict()}
+
+
+@dataclass(frozen=True)
 class ArmEvaluation:
     """All that was measured of one classifier; every tensor is on the CPU.
 
@@ -56,8 +69,9 @@ class ArmEvaluation:
             the S stylised ones under ``unseen_style``, (A,) for the A attacked ones (or fewer: the first) under the
             others. ``NAME_8bit`` is the verdict on an attack's images after rounding to 8 bits, ``transfer:NAME`` that
             on one surrogate's. ``corruptions`` is (C, 15, V) for C images, the corruptions in the order of
-            ``CORRUPTIONS`` and V severities; ``eps_curve`` is (P, Q) for P radii and Q images.
-        predictions: int64, the predicted classes behind ``clean``, ``unseen_style`` and each attack.
+            ``CORRUPTIONS`` and V severities; ``eps_curve`` is (P, Q) for P radii and Q images, ``style_strength``
+            likewise for strengths.
+        predictions: int64, the predicted classes behind ``clean``, ``unseen_style``, ``shape_bias`` and each attack.
         attacked: int64 (A,), positions of the attacked samples in the test split.
         excess: float32 by attack, how far each adversarial image is outside its ball or the bounds; 0 inside.
         adversarial: float32 (P, 3, H, W), the images of the first P attacked samples under PGD, or the first attack
@@ -73,6 +87,8 @@ class ArmEvaluation:
         distances: float32 (M,), the smallest eps that broke each of the first M attacked samples: 0 where the
             unattacked image was already wrong, infinite where nothing broke it. Empty if that was not measured.
         not_measured: why the protocol's other metrics are absent; under ``per_class``, the classes without test image.
+        style_strength: accuracy against the strength of unseen styles, from 0 (clean) to 1; empty if not measured.
+        shape_bias: what it decided where shape and texture contradict each other; None if not measured.
     """
 
     metrics: Mapping[str, Accuracy]
@@ -93,6 +109,8 @@ class ArmEvaluation:
     confusion: Mapping[str, Tensor]
     distances: Tensor
     not_measured: Mapping[str, str]
+    style_strength: tuple[StrengthPoint, ...] = ()
+    shape_bias: ShapeBias | None = None
 
     @property
     def pgd_excess(self) -> Tensor:
@@ -103,7 +121,7 @@ class ArmEvaluation:
         """An arm's results in ``report.json``; what was not measured is left out.
 
         ``metrics``, ``per_class``, ``worst_class``, ``confusion``, ``stages``, ``eps_curve``, ``transfer``,
-        ``distances``, ``corruptions``, ``not_measured``.
+        ``distances``, ``corruptions``, ``style_strength``, ``shape_bias``, ``not_measured``.
         """
         entry: dict[str, Any] = {
             "metrics": _plain(self.metrics),
@@ -122,6 +140,8 @@ class ArmEvaluation:
             "transfer": {name: accuracy_interval(verdict).to_dict() for name, verdict in surrogates.items()},
             "distances": _distances(self.distances) if len(self.distances) else {},
             "corruptions": self._by_corruption() if "corruptions" in self.verdicts else {},
+            "style_strength": [point.to_dict() for point in self.style_strength],
+            "shape_bias": self.shape_bias.to_dict() if self.shape_bias else {},
             "not_measured": dict(self.not_measured),
         }
         return entry | {name: value for name, value in optional.items() if value}
@@ -176,6 +196,8 @@ def save_evaluation(path: Path, evaluation: ArmEvaluation) -> None:
         "per_class": {metric: _plain(classes) for metric, classes in evaluation.per_class.items()},
         "stages": {metric: _plain(stages) for metric, stages in evaluation.stages.items()},
         "eps_curve": [point.to_dict() for point in evaluation.eps_curve],
+        "style_strength": [point.to_dict() for point in evaluation.style_strength],
+        "shape_bias": evaluation.shape_bias.to_dict() if evaluation.shape_bias else None,
         "samples": dict(evaluation.samples),
         "attacks": {name: dict(parameters) for name, parameters in evaluation.attacks.items()},
         "not_measured": dict(evaluation.not_measured),
@@ -206,6 +228,10 @@ def load_evaluation(path: Path) -> ArmEvaluation:
             per_class={metric: _accuracies(classes) for metric, classes in plain.pop("per_class").items()},
             stages={metric: _accuracies(stages) for metric, stages in plain.pop("stages").items()},
             eps_curve=tuple(CurvePoint(point.pop("eps"), Accuracy(**point)) for point in plain.pop("eps_curve")),
+            style_strength=tuple(
+                StrengthPoint(point.pop("strength"), Accuracy(**point)) for point in plain.pop("style_strength", [])
+            ),
+            shape_bias=ShapeBias.from_dict(bias) if (bias := plain.pop("shape_bias", None)) else None,
             **{name: tensors[name] for name in _TENSORS},
             **(groups | plain),
         )

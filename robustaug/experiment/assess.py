@@ -17,9 +17,9 @@ from robustaug.evaluation.transfer import Surrogate
 from robustaug.experiment.config import StyleSection
 from robustaug.experiment.measure import measured
 from robustaug.experiment.outcome import Arm, describe_data, report_content
-from robustaug.experiment.samples import write_adversarial_samples, write_stylised_samples
+from robustaug.experiment.samples import write_adversarial_samples, write_conflict_samples, write_stylised_samples
+from robustaug.experiment.styled_test import styled_test
 from robustaug.experiment.subject import Subject, about, arm_name, check_subject
-from robustaug.experiment.variants import restyle
 from robustaug.files import sha256, write_json
 from robustaug.hardware import default_device
 from robustaug.style.bank import StyleBank
@@ -77,19 +77,20 @@ def assess(
     }
     JobFolder(out, config)  # claims the folder, or refuses one of something else
     unseen = bank.without(checkpoint.extra.get("paintings", ()))
-    restyled = restyle(out / "variants" / "test", test, protocol.unseen_style_samples, unseen, StyleSection(), seed)
+    styled = styled_test(out / "variants", test, protocol, unseen, StyleSection(), seed)
     evaluation = measured(
         out / "arms" / arm,
         checkpoint.model,
         test,
         threat=threat,
         protocol=protocol,
-        stylised=restyled.images,
+        styled=styled,
         surrogates={name: Surrogate(model.to(default_device())) for name, model in (surrogates or {}).items()},
         seed=seed,
     )
     write_adversarial_samples(out / "samples", test, threat, {arm: evaluation})
-    write_stylised_samples(out / "samples", test, restyled)
+    write_stylised_samples(out / "samples", test, styled.unseen)
+    write_conflict_samples(out / "samples", test, styled.conflicts, {arm: evaluation})
     content = report_content(
         name=f"{arm} on {name}",
         seed=seed,
@@ -100,7 +101,7 @@ def assess(
         arms={arm: Arm(checkpoint.model, evaluation, about(checkpoint))},
         style={
             "held_out_paintings": [painting.name for painting in unseen.paintings],
-            "test_variants": len(restyled.images),
+            "test_variants": len(styled.unseen.images),
         },
         checks=check_subject(checkpoint, test),
         seconds={"evaluation": round(evaluation.seconds, 3)},

@@ -12,6 +12,7 @@ from robustaug.evaluation.harness import evaluate_arm, evaluation_work
 from robustaug.evaluation.protocol import Protocol
 from robustaug.evaluation.results import ArmEvaluation, load_evaluation, save_evaluation
 from robustaug.evaluation.transfer import Surrogate
+from robustaug.experiment.styled_test import StyledTest
 from robustaug.hardware import default_device
 from robustaug.progress import progress_bar
 
@@ -23,7 +24,7 @@ def measured(
     *,
     threat: ThreatModel,
     protocol: Protocol,
-    stylised: ImageSet,
+    styled: StyledTest,
     surrogates: Mapping[str, Surrogate] | None = None,
     seed: int,
 ) -> ArmEvaluation:
@@ -37,7 +38,7 @@ def measured(
         test: As for ``evaluate_arm``; so are the others.
         threat: The threat model.
         protocol: How much is measured.
-        stylised: Test images in styles that training does not know.
+        styled: Test images in styles that training does not know.
         surrogates: Other classifiers by name.
         seed: Of everything random.
 
@@ -46,14 +47,17 @@ def measured(
     """
     path, parts = folder / "evaluation.safetensors", folder / "parts"
     if not path.exists():
-        work = evaluation_work(test, stylised, threat, protocol, surrogates)
+        unseen, by_strength, conflicts = styled.unseen.images, styled.by_strength, styled.conflicts
+        work = evaluation_work(test, unseen, threat, protocol, surrogates, by_strength, conflicts)
         with progress_bar(f"evaluating {folder.name}", work) as progress:
             evaluation = evaluate_arm(
                 model.to(default_device()),
                 test,
                 threat=threat,
                 protocol=protocol,
-                stylised=stylised,
+                stylised=unseen,
+                by_strength=by_strength,
+                conflicts=conflicts,
                 surrogates=surrogates,
                 seed=seed,
                 folder=parts,

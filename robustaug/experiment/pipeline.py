@@ -7,8 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from robustaug.data import ImageSet, Skipped, VariantSet
-from robustaug.data.jobs import MANIFEST
+from robustaug.data import Skipped, VariantSet
 from robustaug.evaluation.checks import check_splits
 from robustaug.evaluation.report import build_report, load_report
 from robustaug.evaluation.results import ArmEvaluation
@@ -18,8 +17,8 @@ from robustaug.experiment.config import ExperimentConfig
 from robustaug.experiment.measure import measured
 from robustaug.experiment.outcome import Arm, describe_data, report_content, training_curve
 from robustaug.experiment.run_folder import RunFolder
-from robustaug.experiment.samples import write_adversarial_samples, write_stylised_samples
-from robustaug.experiment.variants import Restyled, restyle
+from robustaug.experiment.samples import write_adversarial_samples, write_conflict_samples, write_stylised_samples
+from robustaug.experiment.styled_test import StyledTest, styled_test
 from robustaug.files import read_jsonl, write_json
 from robustaug.hardware import default_device
 from robustaug.models import Checkpoint
@@ -56,7 +55,9 @@ def run_experiment(
     training_bank, held_out_bank = prepared.training_bank, prepared.held_out_bank
     with run.timing("style"):
         styles = training_styles(prepared, config.arms)
-        restyled = _restyled(prepared)
+        styled = styled_test(
+            run.variants("test").parent, data.test, config.evaluation, held_out_bank, config.style, config.seed, run.say
+        )
     with run.timing("training"):
         checkpoints = {name: trained(prepared, styles, name) for name in config.arms}
     surrogates = {name: Surrogate(checkpoint.model.to(default_device())) for name, checkpoint in checkpoints.items()}
@@ -64,12 +65,13 @@ def run_experiment(
     for name, checkpoint in checkpoints.items():
         others = {other: surrogate for other, surrogate in surrogates.items() if other != name}
         with run.timing("evaluation"):
-            evaluation = _evaluated(prepared, restyled.images, name, checkpoint, others)
+            evaluation = _evaluated(prepared, styled, name, checkpoint, others)
         arms[name] = Arm(checkpoint.model, evaluation, _about(run, config, name, checkpoint))
     with run.timing("report"):
         evaluations = {name: arm.evaluation for name, arm in arms.items()}
         write_adversarial_samples(run.samples, data.test, config.threat.model(), evaluations)
-        write_stylised_samples(run.samples, data.test, restyled)
+        write_stylised_samples(run.samples, data.test, styled.unseen)
+        write_conflict_samples(run.samples, data.test, styled.conflicts, evaluations)
         content = report_content(
             name=config.name,
             seed=config.seed,
@@ -89,7 +91,7 @@ def run_experiment(
                 "training_paintings": [painting.name for painting in training_bank.paintings],
                 "held_out_paintings": [painting.name for painting in held_out_bank.paintings],
                 "variants": len(styles) if isinstance(styles, VariantSet) else 0,
-                "test_variants": len(restyled.images),
+                "test_variants": len(styled.unseen.images),
                 **config.style.model_dump(mode="json", exclude={"held_out", "variants"}),
             },
             checks=check_splits(data.train, data.test, data.validation),
@@ -103,17 +105,8 @@ def run_experiment(
     return RunOutcome(page, data.skipped)
 
 
-def _restyled(prepared: Prepared) -> Restyled:
-    """Test images in styles that training does not know."""
-    run, config, test, bank = prepared.run, prepared.config, prepared.data.test, prepared.held_out_bank
-    count = min(config.evaluation.unseen_style_samples, len(test))
-    if not (run.variants("test") / MANIFEST).exists():
-        run.say(f"Stylising {count} test images with {len(bank)} other paintings")
-    return restyle(run.variants("test"), test, count, bank, config.style, config.seed)
-
-
 def _evaluated(
-    prepared: Prepared, stylised: ImageSet, name: str, checkpoint: Checkpoint, others: Mapping[str, Surrogate]
+    prepared: Prepared, styled: StyledTest, name: str, checkpoint: Checkpoint, others: Mapping[str, Surrogate]
 ) -> ArmEvaluation:
     run, config = prepared.run, prepared.config
     is_new = not (run.arm(name) / "evaluation.safetensors").exists()
@@ -123,7 +116,7 @@ def _evaluated(
         prepared.data.test,
         threat=config.threat.model(),
         protocol=config.evaluation,
-        stylised=stylised,
+        styled=styled,
         surrogates=others,
         seed=config.seed,
     )

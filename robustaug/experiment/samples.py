@@ -11,11 +11,13 @@ from torch.nn import functional as F
 from robustaug.attacks import ThreatModel
 from robustaug.data import ImageSet, write_png
 from robustaug.evaluation.results import ArmEvaluation
-from robustaug.experiment.variants import Restyled
+from robustaug.evaluation.shape_bias import CueConflicts
+from robustaug.experiment.styled_test import Restyled
 from robustaug.files import write_json
 
 _PER_ARM = 3
 _STYLISED = 6
+_CONFLICTS = 2  # of each decision
 _THUMBNAIL = 160
 
 
@@ -74,6 +76,38 @@ def write_stylised_samples(folder: Path, test: ImageSet, restyled: Restyled) -> 
         about = {"key": key, "label": test.class_names[int(labels[place])], "style": painting.name.replace("_", " ")}
         rows.append(about | _write(folder, f"stylised-{place}", pictures))
     write_json(folder / "stylised.json", {"rows": rows})
+
+
+def write_conflict_samples(
+    folder: Path, test: ImageSet, conflicts: CueConflicts | None, arms: Mapping[str, ArmEvaluation]
+) -> None:
+    """Write ``conflicts.json`` and its PNG files: content, style source, conflict image, and each arm's prediction.
+
+    A few of each decision (shape, texture, neither) of each arm, of those whose content and style source it has right.
+    """
+    if conflicts is None:
+        return
+    names = test.class_names
+    shapes, textures = test.labels[conflicts.contents], test.labels[conflicts.styles]
+    rows = []
+    for name, arm in arms.items():
+        predictions, right = arm.predictions["shape_bias"], arm.verdicts["clean"]
+        counts = right[conflicts.contents] & right[conflicts.styles]
+        by_shape, by_texture = predictions == shapes, predictions == textures
+        decisions = {"shape": by_shape, "texture": by_texture, "neither": ~(by_shape | by_texture)}
+        for decision, members in decisions.items():
+            for place in (counts & members).nonzero().flatten()[:_CONFLICTS].tolist():
+                content, style = int(conflicts.contents[place]), int(conflicts.styles[place])
+                pictures = {
+                    "content": test.images[content],
+                    "texture": test.images[style],
+                    "conflict": conflicts.images.images[place],
+                }
+                about = {"arm": name, "key": test.keys[content], "label": names[int(shapes[place])]}
+                about |= {"texture_key": test.keys[style], "texture_label": names[int(textures[place])]}
+                about |= {"prediction": names[int(predictions[place])], "decision": decision}
+                rows.append(about | _write(folder, f"conflict-{place}", pictures))
+    write_json(folder / "conflicts.json", {"rows": rows})
 
 
 def _to_show(test: ImageSet, arms: Sequence[ArmEvaluation]) -> list[int]:

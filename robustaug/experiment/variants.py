@@ -1,16 +1,15 @@
 """The stylised variants of a run: of training images to learn from, of test images to measure on."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from robustaug.data import ImageSet, VariantSet, load_variants
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.harness import stratified_choice
 from robustaug.experiment.config import StyleSection
-from robustaug.files import sha256
 from robustaug.hardware import default_device
 from robustaug.style.adain import AdaIN
-from robustaug.style.bank import Painting, StyleBank
+from robustaug.style.bank import StyleBank
 from robustaug.style.gatys import Gatys
 from robustaug.style.job import JobSettings, items_of, stylize
 from robustaug.style.method import Color
@@ -18,21 +17,8 @@ from robustaug.style.random_style import RandomStyle
 from robustaug.style.vgg import load_encoder
 
 SMALLEST_SIDE = 16
-
-
-@dataclass(frozen=True)
-class Restyled:
-    """Test images restyled with paintings that training never saw.
-
-    Attributes:
-        images: The stylised images under their sources' labels and keys.
-        styles: SHA-256 of the painting of each.
-        paintings: The paintings.
-    """
-
-    images: ImageSet
-    styles: tuple[str, ...]
-    paintings: tuple[Painting, ...]
+Method = Literal["gatys", "adain"]
+METHODS: dict[Method, type[Gatys] | type[AdaIN]] = {"gatys": Gatys, "adain": AdaIN}
 
 
 def paintings_of(settings: StyleSection, seed: int) -> tuple[StyleBank, StyleBank]:
@@ -55,19 +41,29 @@ def make_variants(
     Raises:
         RobustAugError: images too small, or a folder that cannot be written or holds something else.
     """
-    _check_size(originals)
     chosen = originals.select(stratified_choice(originals.labels, count, seed).sort().values)
     per_image = min(max(1, count // len(originals)), len(bank))
-    method = Gatys if settings.method == "gatys" else AdaIN
-    style = method(encoder=load_encoder().to(default_device()), color=_color(settings))
     job = JobSettings(per_image=per_image, seed=seed, strength=settings.strength)
-    result = stylize(items_of(chosen), folder, bank, style, job)
+    return stylised(folder, chosen, bank, settings.method, job, _color(settings))
+
+
+def stylised(
+    folder: Path, images: ImageSet, bank: StyleBank, method: Method, job: JobSettings, color: Color = "painting"
+) -> VariantSet:
+    """Make stylised variants of all of these images, or find them done.
+
+    Raises:
+        RobustAugError: as ``make_variants``.
+    """
+    _check_size(images)
+    style = METHODS[method](encoder=load_encoder().to(default_device()), color=color)
+    result = stylize(items_of(images), folder, bank, style, job)
     if result.skipped:
         first = result.skipped[0]
         raise RobustAugError(
             f"{len(result.skipped)} images cannot be stylised, the first is {first.path}: {first.reason}"
         )
-    return load_variants(folder, originals)
+    return load_variants(folder, images)
 
 
 def style_in_loop(originals: ImageSet, bank: StyleBank, settings: StyleSection) -> RandomStyle:
@@ -83,19 +79,6 @@ def style_in_loop(originals: ImageSet, bank: StyleBank, settings: StyleSection) 
         strength = AdaIN.default_strength(height, width)
     style = AdaIN(encoder=load_encoder().to(default_device()), color=_color(settings))
     return RandomStyle(bank, 1.0, (strength, strength), method=style)
-
-
-def restyle(folder: Path, test: ImageSet, count: int, bank: StyleBank, settings: StyleSection, seed: int) -> Restyled:
-    """Restyle ``count`` test images, one painting each.
-
-    Raises:
-        RobustAugError: as ``make_variants``.
-    """
-    made = make_variants(folder, test, min(count, len(test)), bank, settings, seed)
-    hashes = tuple(sha256(image.numpy().tobytes()) for image in made.images)
-    images = ImageSet(made.images, made.labels, made.sources, hashes, test.class_names)
-    styles = tuple(str(parameters["style_sha256"]) for parameters in made.parameters)
-    return Restyled(images, styles, bank.paintings)
 
 
 def _check_size(images: ImageSet) -> None:

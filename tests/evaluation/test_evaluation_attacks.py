@@ -373,5 +373,5 @@ def test_logits_that_stop_being_finite_under_attack(test_split):
 
 def test_work_is_told_by_part(test_split):
     protocol = replace(BARE, attacks=(ProtocolAttack("square", options=QUICK_SQUARE, samples=5),))
-    work = _work(test_split, None, LINF, protocol, {})
+    work = _work(test_split, {}, LINF, protocol, {})
     assert (work["clean"], work["square"], work["pgd"], work["transfer"]) == (80, 150, 240, 0)

@@ -20,6 +20,7 @@ def test_the_hash_changes_with_every_setting():
         "curve_multiples": (0.0, 1.0),
         "precision": "bfloat16",
         "corruption_severities": (1, 5),
+        "conflict_method": "adain",
     }
     changed = [replace(base, **{f.name: others.get(f.name, 7)}) for f in fields(Protocol)]
     assert len({base.hash, *(protocol.hash for protocol in changed)}) == len(changed) + 1

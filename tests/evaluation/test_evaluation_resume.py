@@ -14,7 +14,7 @@ from torch import Tensor
 
 from robustaug.attacks import FAB, AutoAttack, ThreatModel
 from robustaug.errors import RobustAugError
-from robustaug.evaluation import Protocol, ProtocolAttack, evaluate_arm
+from robustaug.evaluation import CueConflicts, Protocol, ProtocolAttack, evaluate_arm
 from robustaug.evaluation.bench import Bench
 from robustaug.evaluation.transfer import Surrogate
 
@@ -34,7 +34,7 @@ PROTOCOL = Protocol(
 )
 PARTS = (
     "clean", "fgsm", "pgd", "autoattack", "square", "noise", "eps_curve", "transfer", "minimal", "unseen_style",
-    "corruptions",
+    "style_strength", "shape_bias", "corruptions",
 )  # fmt: skip
 
 
@@ -45,6 +45,8 @@ def evaluated(folder: Path | None, **changes):
         "threat": LINF,
         "protocol": PROTOCOL,
         "stylised": samples.select(range(5)),
+        "by_strength": {0.5: samples.select(range(2, 4)), 1.0: samples.select(range(2, 4))},
+        "conflicts": CueConflicts(samples.select(range(6)), torch.arange(6), torch.arange(6, 12), "gatys"),
         "surrogates": {"other": Surrogate(Linear((3, 8, 8), seed=4))},
         "seed": 3,
     }
@@ -82,7 +84,7 @@ def test_two_evaluations_are_equal_but_for_their_times(whole, tmp_path):
     assert again.seconds == pytest.approx(evaluated(tmp_path).seconds)  # the parts' own
 
 
-@pytest.mark.parametrize("last", [0, 3, 4, 9])
+@pytest.mark.parametrize("last", [0, 3, 4, 9, 11])
 def test_an_evaluation_goes_on_after_the_last_finished_metric(whole, tmp_path, monkeypatch, last):
     calls = [0]
     true = Path.replace
@@ -112,6 +114,8 @@ def test_an_evaluation_goes_on_after_the_last_finished_metric(whole, tmp_path, m
     calls_of = {
         "clean": "predict",
         "unseen_style": "predict",
+        "style_strength": "predict",
+        "shape_bias": "predict",
         "minimal": "smallest_distances",
         "eps_curve": "eps curve",
     }
@@ -152,6 +156,8 @@ def test_autoattack_goes_on_within_itself(whole, tmp_path, monkeypatch):
         {"model": Linear((3, 8, 8), seed=1)},
         {"surrogates": {"other": Surrogate(Linear((3, 8, 8), seed=9))}},
         {"stylised": None},
+        {"by_strength": None},
+        {"conflicts": None},
     ],
     ids=lambda changes: next(iter(changes)),
 )
