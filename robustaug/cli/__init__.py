@@ -10,6 +10,7 @@ import typer
 
 from robustaug import __version__
 from robustaug.cli.attack import attack
+from robustaug.cli.compose import compose
 from robustaug.cli.demo import demo
 from robustaug.cli.doctor import doctor
 from robustaug.cli.evaluate import evaluate
@@ -26,7 +27,7 @@ app = typer.Typer(
     help="Harden image classifiers with adversarial and style-transfer variants, and prove it.",
     add_completion=False,
 )
-for command in (demo, run, train, stylize, preserve, style_train, attack, evaluate, report, doctor):
+for command in (demo, run, train, stylize, preserve, style_train, attack, evaluate, report, compose, doctor):
     app.command()(command)
 
 _INTERRUPTED = 130

@@ -57,27 +57,15 @@ def data_card(composition: Composition, layout: Layout) -> str:
 
 
 def readme(composition: Composition, card: str) -> str:
-    """The card under the head that the Hugging Face Hub reads: parts, features, size."""
-    names = {str(index): name for index, name in enumerate(composition.classes)}
-    texts = ("kind", "source", "source_sha256", "sha256", "variants", "variant", "decision", "parameters")
-    features: list[dict[str, Any]] = [
-        {"name": "image", "dtype": "image"},
-        {"name": "label", "dtype": {"class_label": {"names": names}}},
-        *({"name": name, "dtype": "string"} for name in texts),
-    ]
+    """The card under the head that the Hugging Face Hub reads."""
+    parts = [{"split": part, "path": f"{part}/**"} for part in PARTS]
     head = {
         "pretty_name": f"{Path(composition.source).name} with variants",
         "task_categories": ["image-classification"],
         "size_categories": [_size_category(len(composition.files))],
-        "configs": [
-            {
-                "config_name": "default",
-                "data_files": [{"split": part, "path": f"{part}/**"} for part in PARTS],
-            }
-        ],
-        "dataset_info": {"features": features},
+        "configs": [{"config_name": "default", "data_files": parts}],
     }
-    # A JSON object is YAML, and needs no further library.
+    # A JSON value is YAML, and needs no further library.
     lines = [f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
     return "\n".join(["---", *lines, "---", "", card])
 
