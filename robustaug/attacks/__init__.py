@@ -2,6 +2,7 @@
 
 from robustaug.attacks.apgd import APGD
 from robustaug.attacks.attack import Attack, AttackResult
+from robustaug.attacks.augmenter import AdversarialAugmenter
 from robustaug.attacks.autoattack import AutoAttack, AutoAttackResult
 from robustaug.attacks.fab import FAB
 from robustaug.attacks.fgsm import FGSM, RFGSM
@@ -22,6 +23,7 @@ __all__ = [
     "PGD",
     "RFGSM",
     "Adversarial",
+    "AdversarialAugmenter",
     "AdversarialBatches",
     "Attack",
     "AttackResult",

@@ -5,6 +5,7 @@ Works alone on any images: ``transfer(content, painting)`` for a batch in memory
 
 from robustaug.data.content import Item, folder_items, items_of
 from robustaug.style.adain import AdaIN
+from robustaug.style.augmenter import StyleAugmenter
 from robustaug.style.bank import Blend, Painting, StyleBank
 from robustaug.style.gatys import Gatys, transfer
 from robustaug.style.job import JobResult, JobSettings, LabelCheck, stylize
@@ -24,6 +25,7 @@ __all__ = [
     "LabelCheck",
     "Painting",
     "RandomStyle",
+    "StyleAugmenter",
     "StyleBank",
     "StyleSettings",
     "StyleTransfer",
