@@ -5,13 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robustaug.attacks import Attack
 from robustaug.attacks.oracle import check_logits, undisturbed
 from robustaug.data.composite import CompositeDataset
 from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
+from robustaug.training.resizing import resized_at
 from robustaug.training.settings import TrainingSettings
 from robustaug.training.state import has_state
 
@@ -24,7 +25,7 @@ def check_run(
     Raises:
         RobustAugError: an adversarial share without an attack, an objective without such a share, fewer images than a
             batch has, fewer than two classes, a class without images, no validation images, a model that does not give
-            each class a logit.
+            each class a logit, or does not take a size of ``resizing``.
     """
     settings.check_share(data.mix.adversarial)
     if data.mix.adversarial > 0 and attack is None:
@@ -36,6 +37,7 @@ def check_run(
     with undisturbed(model), torch.no_grad():
         logits = model(few)
     check_logits(logits, len(few))
+    _check_sizes(model, few, settings)
     if logits.shape[1] < len(data.originals.class_names):
         raise RobustAugError(
             f"the model has {logits.shape[1]} outputs for {len(data.originals.class_names)} classes; "
@@ -72,6 +74,18 @@ def not_finite(what: str, step: int, state: Path, dtype: torch.dtype) -> RobustA
         f"the {what} became NaN or infinite at step {step}; {kept}; in a new folder, try a lower learning_rate, "
         f"a longer warmup, gradient_clip{precision}"
     )
+
+
+def _check_sizes(model: nn.Module, images: Tensor, settings: TrainingSettings) -> None:
+    for side, until in settings.resizing:
+        try:
+            with undisturbed(model), torch.no_grad():
+                model(resized_at(images, ((side, until),), 0.0))
+        except (RuntimeError, ValueError) as error:
+            raise RobustAugError(
+                f"the model does not take images of {side} px, which training.resizing asks for; take a network with "
+                "global pooling, for example preact_resnet18, or remove training.resizing"
+            ) from error
 
 
 def _check_images(images: ImageSet, validation: ImageSet, batch_size: int) -> None:

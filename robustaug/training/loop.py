@@ -23,6 +23,7 @@ from robustaug.training.distributed import present
 from robustaug.training.history import History
 from robustaug.training.objectives import AuxiliaryNorms, Learner, Task
 from robustaug.training.optimizer import build_optimizer
+from robustaug.training.resizing import resized_at
 from robustaug.training.settings import TrainingSettings
 from robustaug.training.state import Progress, has_state, identity_of, load_state, save_state
 from robustaug.training.validation import accuracy, right_answers
@@ -172,8 +173,11 @@ class _Run:
         return task, self.objective.perturbed(self.learner, task)
 
     def _task(self, step: int) -> Task:
-        batch = self.processes.own(self.data.batch(step // self.objective.replays, self.settings.batch_size))
+        replays = self.objective.replays
+        batch = self.processes.own(self.data.batch(step // replays, self.settings.batch_size))
         images = prepared(self.data, batch, self.settings, self.seed, self.device)
+        progress = (step - step % replays) / self.settings.steps  # all replays of a batch have one size
+        images = resized_at(images, self.settings.resizing, progress)
         images, shared = mixed(images, batch, self.settings, self.seed)
         rows = batch.adversarial.nonzero().squeeze(1)
         keys = [batch.keys[row] for row in rows.tolist()]

@@ -13,6 +13,7 @@ from robustaug.hardware import Precision
 from robustaug.training.average import EMA, SWA, Average
 from robustaug.training.board import check_tensorboard
 from robustaug.training.objectives import OBJECTIVES, AttackMode, Objective, ObjectiveName, WeightPerturbation
+from robustaug.training.resizing import Resizing, check_resizing
 from robustaug.training.schedule import PAPERS_DROPS, Schedule, check_drops, rate_at
 from robustaug.training.watch import OnCollapse
 
@@ -49,6 +50,8 @@ class TrainingSettings:
         flip: Whether images are mirrored left to right at random.
         shift: Images are moved by up to so many pixels at random: random crops of the padded image.
         padding: What a shift brings in: ``"edge"``, the border again, or ``"zeros"``.
+        resizing: Progressive resizing: pairs of a longer side in px and the share of the steps until which the batches,
+            augmented, have it; after the last they have the images' own. The network must take every size.
         validate_every: Steps between two looks at the validation split (and two saved states).
         validation_samples: At most so many validation images are attacked in a look.
         precision: Of convolutions and matrix products; weights and losses are float32.
@@ -89,6 +92,7 @@ class TrainingSettings:
     flip: bool = False
     shift: int = 0
     padding: Padding = "edge"
+    resizing: Resizing = ()
     validate_every: int = 100
     validation_samples: int = 500
     precision: Precision = "float32"
@@ -134,6 +138,7 @@ class TrainingSettings:
                 f"not for {self.objective}; set it to 'report'"
             )
         check_drops(self.schedule, self.drops)
+        check_resizing(self.resizing)
         check_tensorboard(self.tensorboard)
         self._check_techniques(self.build_objective())
 

@@ -48,7 +48,9 @@ class Free(AdversarialTraining):
         if task.attack is None:
             return task.images[:0]
         images = task.images[task.rows]
-        carried = learner.carried_rows.setdefault(_CARRIED, torch.zeros_like(images))
+        carried = learner.carried_rows.get(_CARRIED)
+        if carried is None or carried.shape != images.shape:  # images of another size begin anew
+            learner.carried_rows[_CARRIED] = carried = torch.zeros_like(images)
         return (images + carried).clamp(*task.attack.threat.bounds)
 
     def gradients(self, learner: Learner, task: Task, adversarial: Tensor) -> Terms:

@@ -46,7 +46,7 @@ class Learner:
     compiled: bool = False
 
     def __post_init__(self) -> None:
-        self._network: Any = torch.compile(self.model, backend=_BACKEND) if self.compiled else self.model
+        self._network: Any = torch.compile(self.model, backend=_BACKEND, dynamic=False) if self.compiled else self.model
 
     @property
     def network(self) -> nn.Module:
