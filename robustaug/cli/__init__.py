@@ -16,6 +16,7 @@ from robustaug.cli.doctor import doctor
 from robustaug.cli.evaluate import evaluate
 from robustaug.cli.preserve import preserve
 from robustaug.cli.report import report
+from robustaug.cli.review import review
 from robustaug.cli.run import run
 from robustaug.cli.style_train import style_train
 from robustaug.cli.stylize import stylize
@@ -27,7 +28,7 @@ app = typer.Typer(
     help="Harden image classifiers with adversarial and style-transfer variants, and prove it.",
     add_completion=False,
 )
-for command in (demo, run, train, stylize, preserve, style_train, attack, evaluate, report, compose, doctor):
+for command in (demo, run, train, stylize, preserve, style_train, attack, evaluate, report, review, compose, doctor):
     app.command()(command)
 
 _INTERRUPTED = 130

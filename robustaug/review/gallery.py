@@ -1,0 +1,145 @@
+"""The variants of a folder as its manifest lists them, each proved to lie inside it."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustaug.data.jobs import MANIFEST
+from robustaug.data.rows import read_rows
+from robustaug.errors import RobustAugError
+from robustaug.files import sha256
+
+_TEXTS = ("path", "source", "source_sha256", "label", "kind")
+_TECHNIQUES = ("technique", "style", "attack")
+_SHOWN_APART = {*_TEXTS, *_TECHNIQUES, "strength", "label_probability"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One variant.
+
+    Attributes:
+        path: Below the folder.
+        source: Key of its original.
+        source_sha256: Of the original's file, or of its pixels where there is none.
+        label: Name of its class.
+        kind: stylised, classical, adversarial.
+        technique: The operations, the painting, or the attack.
+        strength: Of a style; the radius of an attack; None for others.
+        label_probability: What the label check gave, if there was one.
+        facts: Whatever else the manifest says, name and text.
+    """
+
+    path: str
+    source: str
+    source_sha256: str
+    label: str
+    kind: str
+    technique: str
+    strength: float | None
+    label_probability: float | None
+    facts: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """All variants of a folder in the order of their paths.
+
+    Attributes:
+        folder: Where they lie.
+        variants: What the manifest lists.
+        manifest_sha256: Says which manifest that was.
+    """
+
+    folder: Path
+    variants: tuple[Variant, ...]
+    manifest_sha256: str
+
+    @property
+    def classes(self) -> list[str]:
+        """The labels that occur, sorted."""
+        return sorted({variant.label for variant in self.variants})
+
+    def read(self, number: int) -> bytes:
+        """The file of a variant.
+
+        Raises:
+            RobustAugError: it is gone.
+        """
+        path = self.folder / self.variants[number].path
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise RobustAugError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def variants_folder(path: Path) -> Path:
+    """A folder of variants itself, or ``variants/train`` of a run folder.
+
+    Raises:
+        RobustAugError: it is neither.
+    """
+    for folder in (path, path / "variants" / "train"):
+        if (folder / MANIFEST).is_file():
+            return folder
+    what = "does not exist" if not path.exists() else f"holds neither {MANIFEST} nor variants/train/{MANIFEST}"
+    raise RobustAugError(f"{path} {what}; name a folder that a finished job filled with variants, or a run folder")
+
+
+def read_gallery(folder: Path) -> Gallery:
+    """Read the manifest of a folder; of two lines with one path the later counts.
+
+    Raises:
+        RobustAugError: no variants, a line that lacks a text, or a path that leads outside the folder.
+    """
+    manifest, inside = folder / MANIFEST, folder.resolve()
+    variants: dict[str, Variant] = {}
+    for row in read_rows(manifest):
+        for name in _TEXTS:
+            if not isinstance(row.get(name), str):
+                raise RobustAugError(f"{manifest}: a line has no text under '{name}'; make the variants again")
+        path = str(row["path"])
+        if not _resolved(folder / path).is_relative_to(inside):
+            raise RobustAugError(f"{manifest}: {path} lies outside the folder; only files inside it are shown")
+        variants[path] = _variant(row)
+    if not variants:
+        raise RobustAugError(f"no variants in {folder}: {MANIFEST} is missing or empty; make them first")
+    listed = tuple(variants[path] for path in sorted(variants))
+    return Gallery(folder, listed, sha256(manifest.read_bytes()))
+
+
+def _resolved(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):  # links in a circle, a zero byte
+        return Path("/")
+
+
+def _variant(row: Mapping[str, Any]) -> Variant:
+    techniques = [str(row[name]) for name in _TECHNIQUES if row.get(name)]
+    facts = [(name, _text(value)) for name, value in row.items() if name not in _SHOWN_APART]
+    return Variant(
+        path=row["path"],
+        source=row["source"],
+        source_sha256=row["source_sha256"],
+        label=row["label"],
+        kind=row["kind"],
+        technique=techniques[0] if techniques else row["kind"],
+        strength=_number(row.get("strength", row.get("eps"))),
+        label_probability=_number(row.get("label_probability")),
+        facts=tuple((name, text) for name, text in facts if not name.endswith("sha256")),
+    )
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if is_number else None
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
