@@ -14,6 +14,7 @@ from robustaug.cli.compose import compose
 from robustaug.cli.demo import demo
 from robustaug.cli.doctor import doctor
 from robustaug.cli.evaluate import evaluate
+from robustaug.cli.explore import explore
 from robustaug.cli.preserve import preserve
 from robustaug.cli.report import report
 from robustaug.cli.review import review
@@ -28,7 +29,21 @@ app = typer.Typer(
     help="Harden image classifiers with adversarial and style-transfer variants, and prove it.",
     add_completion=False,
 )
-for command in (demo, run, train, stylize, preserve, style_train, attack, evaluate, report, review, compose, doctor):
+for command in (
+    explore,
+    demo,
+    run,
+    train,
+    stylize,
+    preserve,
+    style_train,
+    attack,
+    evaluate,
+    report,
+    review,
+    compose,
+    doctor,
+):
     app.command()(command)
 
 _INTERRUPTED = 130

@@ -1,0 +1,95 @@
+"""The page about a data set: one self-contained HTML file, with the look of the report page."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from robustaug.evaluation.report.frame import environment, style_and_script
+from robustaug.experiment.explore.figures import LOOKS, MOST_CLASSES
+from robustaug.experiment.explore.pictures import Sheet, address, png_address
+from robustaug.exploration.listing import KINDS
+from robustaug.exploration.scan import Scan
+from robustaug.files import write_text
+
+_SHEETS, _GROUPS, _MEMBERS, _DOUBTS, _FILES = 100, 24, 4, 60, 200  # shown on the page; explore.json has all
+
+
+def write_page(
+    path: Path,
+    facts: Mapping[str, Any],
+    recipe: str,
+    charts: Mapping[str, Markup],
+    sheets: Sequence[Sheet],
+    scan: Scan,
+) -> None:
+    """Write the page; names of files and classes are shown as text, whatever they hold.
+
+    Raises:
+        RobustAugError: the file cannot be written.
+    """
+    place = {key: index for index, key in enumerate(scan.keys)}
+    groups = [
+        {**group, "pictures": [address(scan, place[key]) for key in group["keys"][:_MEMBERS]]}
+        for group in facts["duplicates"]["groups"][:_GROUPS]
+    ]
+    doubts = [] if facts["labels"] is None else facts["labels"]["listed"][:_DOUBTS]
+    templates = environment(Path(__file__).parent)
+    text = templates.get_template("page.html.j2").render(
+        facts=facts,
+        summary=summary(facts),
+        recipe=recipe,
+        charts=charts,
+        sheets=[{"sheet": sheet, "picture": png_address(sheet.path.read_bytes())} for sheet in sheets[:_SHEETS]],
+        sheets_in_all=len(sheets),
+        groups=groups,
+        doubts=[{**row, "picture": address(scan, place[row["key"]])} for row in doubts],
+        files=facts["findings"]["files"][:_FILES],
+        kinds=KINDS,
+        look_titles=LOOKS,
+        most_classes=MOST_CLASSES,
+        looks={},
+        **style_and_script(),
+    )
+    write_text(path, text)
+
+
+def summary(facts: Mapping[str, Any]) -> list[str]:
+    """What to know first, in sentences; the command line prints them too."""
+    data, counts = facts["data"], facts["counts"]
+    parts = ", ".join(f"{count:,} {part}" for part, count in data["parts"].items())
+    if counts["imbalance"] is None:
+        uneven = "a class has no training image"
+    elif counts["largest"] == counts["smallest"]:
+        uneven = "all classes are of one size"
+    else:
+        uneven = f"the largest class has {counts['imbalance']:.1f} times the images of the smallest"
+    lines = [f"{data['images']:,} images in {len(data['classes'])} classes ({parts}); {uneven}."]
+    found = [f"{count:,} {KINDS[kind]}" for kind, count in facts["findings"]["counts"].items() if count]
+    lines.append(f"Files to look at: {'; '.join(found)}." if found else "No file is broken or suspicious.")
+    twins = facts["duplicates"]
+    lines.append(
+        f"{twins['exact']:,} groups of equal images and {twins['near']:,} of nearly equal ones; "
+        f"{twins['straddling']:,} straddle parts, {twins['contradicting']:,} carry different labels."
+        if twins["groups"]
+        else "No image stands in the data twice."
+    )
+    if facts["labels"] is not None:
+        labels = facts["labels"]
+        lines.append(
+            f"{len(labels['listed']):,} of {labels['examined']:,} labels are doubted; about "
+            f"{labels['expected_right']:,.0f} of these doubts should be right, if the model holds."
+        )
+    telling = [each for each in facts["shortcuts"] if each["level"] in ("strong", "notable")]
+    if facts["shortcuts"]:
+        lines.append(
+            "; ".join(
+                f"{each['name'].capitalize()} alone predicts {100 * each['accuracy']['value']:.1f}% of the classes"
+                for each in telling
+            )
+            + f" (the largest class is {100 * telling[0]['majority']:.1f}%)."
+            if telling
+            else "No shortcut stands out: neither border colour nor sizes nor formats tell the classes apart."
+        )
+    return lines
