@@ -70,7 +70,9 @@ def test_originals_are_copied_byte_for_byte(squares: Path, data: DataSplits, tmp
     compose(str(photo), tmp_path / "out", [variants(tmp_path / "made", loaded.train)])
     for row in read_jsonl(tmp_path / "out" / "manifest.jsonl"):
         copy = (tmp_path / "out" / row["path"]).read_bytes()
-        origin = photo / row["source"] if row["kind"] == "original" else tmp_path / row["variants"] / row["variant"]
+        origin = (
+            photo / row["source"] if row["kind"] == "original" else tmp_path / row["variants"] / row["variant_path"]
+        )
         assert copy == origin.read_bytes()
         assert row["sha256"] == hashlib.sha256(copy).hexdigest()
 
@@ -164,6 +166,7 @@ def test_variants_of_a_twin_of_a_held_out_image_are_left_out(tmp_path: Path) -> 
     }
     joined = {row["source"] for row in read_jsonl(tmp_path / "out" / "manifest.jsonl") if row["kind"] == "stylised"}
     assert joined == set(data.train.keys) - {"train/cat/0.png", "train/dog/2.png"}
+    assert "- 1 training images equal a validation or test image" in (tmp_path / "out" / "DATACARD.md").read_text()
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -204,7 +207,7 @@ def test_the_review_is_obeyed(squares: Path, tmp_path: Path) -> None:
     assert set(data.train.keys) - set(rows) == {by_class["red"][0], by_class["blue"][1]}
     moved = rows[by_class["blue"][0]]
     assert (moved["label"], moved["label_before"], moved["decision"]) == ("green", "blue", "relabel")
-    assert moved["path"] == f"train/green/relabelled-1/{moved['variant']}"
+    assert moved["path"] == f"train/green/relabelled-1/{moved['variant_path']}"
     assert rows[by_class["red"][1]]["decision"] == "accept"
     assert rows[by_class["red"][2]]["decision"] is None
     card = (tmp_path / "out" / "DATACARD.md").read_text()
@@ -314,6 +317,7 @@ def test_the_card_tells_what_made_the_variants(squares: Path, data: DataSplits, 
         variants(tmp_path / "known", data.train, style="wave", style_sha256=embedded),
         variants(tmp_path / "own|x", data.train, style="mine", style_sha256="f" * 64),
         variants(tmp_path / "attacked", data.train, "adversarial"),
+        variants(tmp_path / "classical", data.train, "classical"),
     ]
     compose(str(squares), tmp_path / "out", made, seed=0)
     card = (tmp_path / "out" / "DATACARD.md").read_text()
@@ -322,7 +326,8 @@ def test_the_card_tells_what_made_the_variants(squares: Path, data: DataSplits, 
     assert f"| mine | {'f' * 12} | {n} | not known to robustaug: name both before you publish the data |" in card
     assert f"| attacked | adversarial | PGD, linf eps 0.03137 | {n} |" in card
     assert f"| own\\|x | stylised | gatys | {n} |" in card
-    assert f"| **all** | {n} | {4 * n} | {len(data.validation)} | {len(data.test)} |" in card
+    assert f"| **all** | {n} | {5 * n} | {len(data.validation)} | {len(data.test)} |" in card
+    assert f"| classical | classical | blur | {n} |\n| classical | classical | flip | {n} |" in card
     assert '"job": "adversarial"' in card
     assert f"robustaug compose {squares} OUT --variants" in card
 

@@ -93,16 +93,19 @@ def _class_table(
 
 
 def _made_by(composition: Composition) -> list[str]:
-    counts = Counter((row["variants"], row["kind"], _technique(row)) for row in _variants(composition))
+    counts = Counter(
+        (row["variants"], row["kind"], technique) for row in _variants(composition) for technique in _techniques(row)
+    )
     rows = [[folder, kind, technique, count] for (folder, kind, technique), count in sorted(counts.items())]
     head = ["folder of variants", "kind", "made by", "variants"]
-    return ["## What made the variants", "", *_table(head, rows)]
+    return ["## What made the variants", "", "A variant may owe itself to several.", "", *_table(head, rows)]
 
 
-def _technique(row: Mapping[str, Any]) -> str:
+def _techniques(row: Mapping[str, Any]) -> set[str]:
     if row["kind"] == "adversarial":
-        return f"{row.get('attack', 'an attack')}, {row.get('norm')} eps {_number(row.get('eps'))}"
-    return str(row.get("technique") or row.get("method") or "not said in the manifest")
+        return {f"{row.get('attack', 'an attack')}, {row.get('norm')} eps {_number(row.get('eps'))}"}
+    made_by = str(row.get("technique") or "").split("+") if row["kind"] == "classical" else [row.get("method")]
+    return {str(name or "not said in the manifest") for name in made_by}
 
 
 def _styles(composition: Composition) -> list[str]:
@@ -160,8 +163,13 @@ def _bias(composition: Composition, before: Counter[tuple[str, str]], after: Cou
         "- Variants show what their sources show: what the originals lack (places, cameras, people) the variants lack "
         "too, and what they have too much of is multiplied.",
         "- Numbers on validation and test parts are about originals alone.",
-        "",
     ]
+    if composition.twins:
+        lines.append(
+            f"- {composition.twins} training images equal a validation or test image: the originals come so, and "
+            "numbers on those parts flatter. None of their variants joined."
+        )
+    lines.append("")
     if composition.attributes is None:
         return [*lines, "No table of attributes was given (`--attributes`), so no other group was counted.", ""]
     for column, name in enumerate(composition.attributes.names):

@@ -20,7 +20,7 @@ PER_SHARD = 1000  # images
 CLASSES = "classes.json"
 METADATA = "metadata.jsonl"
 
-_COLUMNS = ("label", "kind", "source", "source_sha256", "sha256", "variants", "variant", "decision")
+_COLUMNS = ("label", "kind", "source", "source_sha256", "sha256", "variants", "variant_path", "decision")
 
 
 def write_folder(folder: JobFolder, composition: Composition) -> None:

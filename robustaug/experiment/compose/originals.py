@@ -40,7 +40,7 @@ class File:
         except OSError as error:
             raise RobustAugError(f"cannot read {error.filename}: {error.strerror or error}") from error
         if sha256(content) != self.row["sha256"]:
-            origin = self.row.get("variant") or self.row["source"]
+            origin = self.row.get("variant_path") or self.row["source"]
             raise RobustAugError(f"{origin} has changed while it was copied; call the command again")
         return content
 

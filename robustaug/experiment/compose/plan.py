@@ -29,6 +29,7 @@ class Composition:
         skipped: files that could not be used.
         attributes: what the user's table says of the originals.
         cut: seed and shares of the parts that were cut here.
+        twins: how many training images equal a validation or test image.
     """
 
     source: str
@@ -39,6 +40,7 @@ class Composition:
     skipped: tuple[Skipped, ...]
     attributes: Attributes | None
     cut: dict[str, float]
+    twins: int
 
     @property
     def content(self) -> str:
@@ -90,12 +92,23 @@ def plan(
     files.sort(key=lambda file: str(file.row["path"]))
     for first, second in itertools.pairwise(files):
         if first.row["path"] == second.row["path"]:
-            what = first.row.get("variant") or first.row["source"], second.row.get("variant") or second.row["source"]
+            what = (
+                first.row.get("variant_path") or first.row["source"],
+                second.row.get("variant_path") or second.row["source"],
+            )
             raise RobustAugError(f"{what[0]} and {what[1]} would both become {first.row['path']}; rename one of them")
     _check_names(files)
-    cut = {"seed": seed, "validation_share": validation_share, "test_share": test_share}
-    classes = tuple(folders.values())
-    return Composition(source, data.fingerprint, classes, tuple(files), tuple(origins), tuple(skipped), table, cut)
+    return Composition(
+        source,
+        data.fingerprint,
+        tuple(folders.values()),
+        tuple(files),
+        tuple(origins),
+        tuple(skipped),
+        table,
+        {"seed": seed, "validation_share": validation_share, "test_share": test_share},
+        len(originals.twins),
+    )
 
 
 def _refuse_overlap(source: str, variants: Sequence[Path], out: Path) -> None:

@@ -218,7 +218,7 @@ def _file(
         "source_sha256": row["source_sha256"],
         "sha256": digest,
         "variants": folder.resolve().name,
-        "variant": row["path"],
+        "variant_path": row["path"],
         "decision": None if decision is None else decision.verdict,
         **({"label_before": originals.folders[old]} if new != old else {}),
     }
