@@ -9,6 +9,7 @@ from typing import TextIO
 import typer
 
 from robustaug import __version__
+from robustaug.cli.ablate import ablate
 from robustaug.cli.attack import attack
 from robustaug.cli.compose import compose
 from robustaug.cli.demo import demo
@@ -41,6 +42,7 @@ for command in (
     evaluate,
     report,
     review,
+    ablate,
     compose,
     doctor,
 ):
