@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from robustaug.randomness import sample_seeds
 
 FOLDS = 5
-_PENALTIES = (0.01, 0.1, 1.0)  # of an image, in units of a standardised feature's variance
+_PENALTIES = (0.01, 0.1, 1.0, 10.0)  # of an image, in units of a standardised feature's variance
 _LEAST = 1e-6
 
 
@@ -45,32 +45,36 @@ class RidgeFolds:
         scores: of each image for each class, by the classifier that did not see it: float32 (N, K).
         mean: of the features, (D,).
         scale: of the features, (D,).
-        weights: of the classifiers, (5, D, K).
+        basis: of the space that the images span, (D, D'); None where that is all of it.
+        weights: of the classifiers, (5, D', K).
         intercepts: of the classifiers, (5, K).
     """
 
     scores: Tensor
     mean: Tensor
     scale: Tensor
+    basis: Tensor | None
     weights: Tensor
     intercepts: Tensor
 
     def predict(self, features: Tensor, folds: Tensor) -> Tensor:
         """Classes of other features of the same images, int64 (M,), each by the classifier of its fold."""
+        standard = (features - self.mean) / self.scale
+        if self.basis is not None:
+            standard = standard @ self.basis
         scores = torch.empty(len(features), self.weights.shape[2])
         for fold in range(FOLDS):
             inside = folds == fold
-            scores[inside] = _scores(self._standard(features[inside]), self.weights[fold], self.intercepts[fold])
+            scores[inside] = standard[inside] @ self.weights[fold] + self.intercepts[fold]
         return scores.argmax(1)
-
-    def _standard(self, features: Tensor) -> Tensor:
-        return (features - self.mean) / self.scale
 
 
 def fit_ridge(features: Tensor, labels: Tensor, classes: int, folds: Tensor) -> RidgeFolds:
     """Least squares with a penalty onto one-hot labels (Hoerl and Kennard 1970), once without each fold.
 
-    The penalty is that of three whose held-out predictions are right most often. The sums over all images less those
+    With few images the classifiers live in the space that these span, which changes no score.
+
+    The penalty is that of four whose held-out predictions are right most often. The sums over all images less those
     over a fold are the sums over the others: the features are multiplied once, whatever the number of folds.
 
     Args:
@@ -81,6 +85,9 @@ def fit_ridge(features: Tensor, labels: Tensor, classes: int, folds: Tensor) -> 
     """
     mean, scale = features.mean(0), features.std(0).add_(_LEAST)
     standard = features.sub_(mean).div_(scale)
+    basis = _basis(standard) if 2 * len(standard) < standard.shape[1] else None
+    if basis is not None:
+        standard = standard @ basis
     targets = F.one_hot(labels, classes).float()
     inside = [(folds == fold).nonzero()[:, 0] for fold in range(FOLDS)]
     parts = [(standard[rows], targets[rows]) for rows in inside]
@@ -98,15 +105,19 @@ def fit_ridge(features: Tensor, labels: Tensor, classes: int, folds: Tensor) -> 
             gram.diagonal().add_(penalty * n)
             weight = torch.cholesky_solve(cross - torch.outer(feature_sum, target_sum) / n, torch.linalg.cholesky(gram))
             intercept = (target_sum - feature_sum @ weight) / n
-            scores[rows] = _scores(x, weight, intercept)
+            scores[rows] = x @ weight + intercept
             weights.append(weight)
             intercepts.append(intercept)
         right = int((scores.argmax(1) == labels).sum())
         if right > most:
-            most, best = right, RidgeFolds(scores, mean, scale, torch.stack(weights), torch.stack(intercepts))
+            most, best = right, RidgeFolds(scores, mean, scale, basis, torch.stack(weights), torch.stack(intercepts))
     assert best is not None
     return best
 
 
-def _scores(standard: Tensor, weight: Tensor, intercept: Tensor) -> Tensor:
-    return standard @ weight + intercept
+def _basis(standard: Tensor) -> Tensor:
+    """Orthonormal columns that span the rows: a ridge classifier has the same scores on their coordinates."""
+    values, vectors = torch.linalg.eigh(standard @ standard.T)
+    kept = values > values[-1] * 1e-6
+    basis: Tensor = standard.T @ (vectors[:, kept] / values[kept].sqrt())
+    return basis

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from robustaug.exploration.prediction import FOLDS, Share, share_of
 from robustaug.exploration.scan import Scan
 
-_BINS = 20  # of a number: as many images in each
+_BINS = 20  # of a number, at most: about as many images in each, and not fewer images than bins
 _RING = 8  # the border is this part of the side, on each side
 STRONG, NOTABLE = 0.5, 0.2  # of the way from the largest class's share to 1
 _STRONG_CLASS = 0.8  # precision and recall, their lower ends, from which a class is given away
@@ -114,13 +114,14 @@ def bayes_predictions(columns: Tensor, labels: Tensor, classes: int, folds: Tens
     Each column is cut at its quantiles, so that any relation shows, not only a straight one, and equal numbers share a
     bin; a column that says nothing leaves the largest class.
     """
+    most = min(_BINS, max(2, round(len(labels) ** 0.5)))
     scores = torch.zeros(len(labels), classes)
     targets = F.one_hot(labels, classes).float()
     sums = torch.stack([targets[folds == fold].sum(0) for fold in range(FOLDS)])
     counts = sums.sum(0) - sums  # (5, K): of the images outside each fold
     scores += torch.log(counts.clamp(min=1e-9))[folds]
     for column in columns.T.contiguous():
-        cuts = torch.unique(torch.quantile(_some(column), torch.linspace(0, 1, _BINS + 1)[1:-1]))
+        cuts = torch.unique(torch.quantile(_some(column), torch.linspace(0, 1, most + 1)[1:-1]))
         bins = torch.bucketize(column, cuts, right=True)
         n = len(cuts) + 1
         table = torch.zeros(FOLDS, n, classes).index_put_((folds, bins, labels), torch.ones(1), accumulate=True)

@@ -78,18 +78,17 @@ def summary(facts: Mapping[str, Any]) -> list[str]:
     if facts["labels"] is not None:
         labels = facts["labels"]
         lines.append(
-            f"{len(labels['listed']):,} of {labels['examined']:,} labels are doubted; about "
+            "No label is doubted."
+            if not labels["listed"]
+            else f"{len(labels['listed']):,} of {labels['examined']:,} labels are doubted; about "
             f"{labels['expected_right']:,.0f} of these doubts should be right, if the model holds."
         )
-    telling = [each for each in facts["shortcuts"] if each["level"] in ("strong", "notable")]
-    if facts["shortcuts"]:
-        lines.append(
-            "; ".join(
-                f"{each['name'].capitalize()} alone predicts {100 * each['accuracy']['value']:.1f}% of the classes"
-                for each in telling
-            )
-            + f" (the largest class is {100 * telling[0]['majority']:.1f}%)."
-            if telling
-            else "No shortcut stands out: neither border colour nor sizes nor formats tell the classes apart."
-        )
-    return lines
+    telling = [
+        f"{each['name'].capitalize()} alone predicts the class of {100 * each['accuracy']['value']:.1f}% of the "
+        f"images, where the largest class is {100 * each['majority']:.1f}%."
+        for each in facts["shortcuts"]
+        if each["level"] in ("strong", "notable")
+    ]
+    if facts["shortcuts"] and not telling:
+        telling = ["No shortcut stands out: neither border colour nor sizes nor formats tell the classes apart."]
+    return lines + telling
