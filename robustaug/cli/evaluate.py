@@ -41,6 +41,13 @@ def evaluate(
             "protocol with transfer_samples. Repeatable.",
         ),
     ] = None,
+    attributes: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV",
+            help="Columns such as camera or site, with the images' paths: accuracy by group in the report.",
+        ),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if a check failed.")] = False,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     out: Annotated[
@@ -49,6 +56,7 @@ def evaluate(
 ) -> None:
     """Measure a classifier, clean, attacked and restyled, and write report.html and report.json."""
     from robustaug.cli.finish import plain_console, print_results  # noqa: PLC0415 - torch loads only when needed
+    from robustaug.data.attributes import read_attributes  # noqa: PLC0415
     from robustaug.errors import RobustAugError  # noqa: PLC0415
     from robustaug.evaluation.protocol import protocol_of  # noqa: PLC0415
     from robustaug.experiment.assess import assess  # noqa: PLC0415
@@ -65,6 +73,7 @@ def evaluate(
     folder = out or Path("runs") / f"evaluate-{Path(data).resolve().name}"
     refuse_inside(folder, Path(data))
     measured = protocol_of(protocol)
+    columns = None if attributes is None else read_attributes(attributes)
     if surrogate and not measured.transfer_samples:
         raise RobustAugError(f"--surrogate needs transfer_samples, protocol {measured.name} has none; use another")
     classifier = open_subject(model)
@@ -83,9 +92,13 @@ def evaluate(
         bank=StyleBank.embedded() if styles is None else StyleBank.from_folder(styles),
         out=folder,
         surrogates=open_surrogates(surrogate or (), images),
+        attributes=columns,
         seed=seed,
     )
     console = plain_console()
     if (limits := limits_of(classifier)) is not None:
         console.print(f"Not everything can be measured on {model}: {limits}", markup=False, soft_wrap=True)
+    if columns is not None and (strangers := columns.check(images.keys)):
+        text = f"{attributes}: {len(strangers)} rows are of no image in use, the first is {strangers[0]}"
+        console.print(text, markup=False, soft_wrap=True)
     print_results(console, content, folder / "report.html", skipped, strict=strict)

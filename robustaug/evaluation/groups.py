@@ -55,14 +55,37 @@ def describe_groups(
     return rows
 
 
+def class_differences(
+    before: ArmEvaluation, after: ArmEvaluation, test: ImageSet
+) -> dict[str, dict[str, dict[str, float]]]:
+    """What each class gained from one arm to another: class to metric to ``{"value", "low", "high", "n"}``.
+
+    The arms' verdicts on one image are paired (``statistics.paired_difference``); metrics that were not measured on the
+    same images are left out.
+    """
+    names = [test.class_names[label] for label in test.labels.tolist()]
+    found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in test.class_names}
+    for metric in after.per_class:
+        if before.samples.get(metric) != after.samples[metric]:
+            continue
+        for name, rows in _groups(after, metric, names, test.class_names).items():
+            change = paired_difference(before.verdicts[metric][rows], after.verdicts[metric][rows])
+            found[name][metric] = change._asdict()
+    return found
+
+
+def _groups(arm: ArmEvaluation, metric: str, values: Sequence[str], order: Sequence[str]) -> dict[str, Tensor]:
+    """Which of the images behind a metric have which value; without values that none has."""
+    if metric != "clean":
+        values = [values[row] for row in arm.attacked[: len(arm.verdicts[metric])].tolist()]
+    groups = {name: torch.tensor([value == name for value in values]) for name in order}
+    return {name: rows for name, rows in groups.items() if rows.any()}
+
+
 def _of_metric(
     arm: ArmEvaluation, reference: ArmEvaluation | None, metric: str, values: Sequence[str], order: Sequence[str]
 ) -> dict[str, Any]:
-    correct = arm.verdicts[metric]
-    if metric != "clean":
-        values = [values[row] for row in arm.attacked[: len(correct)].tolist()]
-    groups = {name: torch.tensor([value == name for value in values]) for name in order}
-    groups = {name: rows for name, rows in groups.items() if rows.any()}
+    correct, groups = arm.verdicts[metric], _groups(arm, metric, values, order)
     found: dict[str, Any] = {
         "values": {name: accuracy_interval(correct[rows]).to_dict() for name, rows in groups.items()},
         "too_small": [name for name, rows in groups.items() if int(rows.sum()) < SMALL],

@@ -9,10 +9,13 @@ from typing import Any
 from rich.console import Console
 
 from robustaug.data import CompositeDataset, DataSplits, ImageSet, Skipped, VariantSet, load_data, load_variants
+from robustaug.data.attributes import Attributes, read_attributes
+from robustaug.data.balance import balance_for
 from robustaug.data.decisions import REVIEW
 from robustaug.data.jobs import MANIFEST
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.checks import pixel_hashes
+from robustaug.experiment.balance import balance_of_run
 from robustaug.experiment.config import ExperimentConfig
 from robustaug.experiment.run_folder import RunFolder, open_run
 from robustaug.experiment.variants import make_variants, paintings_of, style_in_loop
@@ -37,6 +40,8 @@ class Prepared:
         training_bank: Paintings to learn from.
         held_out_bank: Paintings to measure with.
         untrained: Where every arm starts: what differs between them is the mix alone.
+        balance: Variants for the arm with the largest balance; None if no arm needs any.
+        attributes: Of the images; None without a file of them.
     """
 
     run: RunFolder
@@ -45,6 +50,15 @@ class Prepared:
     training_bank: StyleBank
     held_out_bank: StyleBank
     untrained: ImageClassifier
+    balance: VariantSet | None = None
+    attributes: Attributes | None = None
+
+    def balance_of(self, arm: str) -> VariantSet | None:
+        """The variants that join an arm's originals."""
+        ratio = self.config.arms[arm].balance
+        if ratio is None or self.balance is None:
+            return None
+        return balance_for(self.balance, self.data.train, ratio, self.config.seed)
 
 
 @dataclass(frozen=True)
@@ -96,23 +110,29 @@ def train_arm(config: ExperimentConfig, out: Path, arm: str | None = None, *, co
 def prepare(
     config: ExperimentConfig, out: Path, *, resume: bool, console: Console, variants: Path | None = None
 ) -> Prepared:
-    """Read the images, build the network, and make the folder this run's.
+    """Read the images, build the network, make the folder this run's, and in it the variants of the balance.
 
     Raises:
         RobustAugError: anything about configuration, images or folder; the folder is then as it was.
     """
     refuse_inside(out, Path(config.data.source))
     run = open_run(out, config, resume=resume, console=console, variants=variants)
+    attributes = None if config.data.attributes is None else read_attributes(Path(config.data.attributes))
     with run.timing("data"):
         data = load_data(**config.data.arguments(), seed=config.seed)
+        parts = (data.train, data.validation, data.test)
+        strangers = attributes.check(key for part in parts for key in part.keys) if attributes else ()
         training_bank, held_out_bank = paintings_of(config.style, config.seed)
         untrained = _untrained(config, data)
         config.threat.model().eps_for(data.train.float_images()[:1])  # a wrong radius is said now, not after training
-        run.claim(config, data.fingerprint)
+        run.claim(config, data.fingerprint, attributes.sha256 if attributes else None)
     run.say(_summary(data))
     for skipped in data.skipped:
         run.say(f"Skipped {skipped.path}: {skipped.reason}")
-    return Prepared(run, config, data, training_bank, held_out_bank, untrained)
+    if strangers:
+        run.say(f"{config.data.attributes}: {len(strangers)} rows are of no image in use, the first is {strangers[0]}")
+    balance = balance_of_run(run, config, data.train, training_bank)
+    return Prepared(run, config, data, training_bank, held_out_bank, untrained, balance, attributes)
 
 
 def training_styles(prepared: Prepared, arms: Iterable[str]) -> VariantSet | RandomStyle | None:
@@ -138,8 +158,8 @@ def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: s
     """The checkpoint of an arm, which is trained if there is none."""
     run, config, data = prepared.run, prepared.config, prepared.data
     folder, mix = run.arm(name), config.arms[name].mix()
-    path = folder / "model.safetensors"
-    review = _review_of(styles if mix.styled else None)
+    path, balance = folder / "model.safetensors", prepared.balance_of(name)
+    review = _review_of(styles if mix.styled else None, balance)
     if path.exists():
         checkpoint = load_checkpoint(path)
         if checkpoint.extra.get("review", {}) != review:
@@ -150,7 +170,7 @@ def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: s
         return checkpoint
     run.say(f"Training arm {name}: {config.training.steps} steps of {config.training.batch_size} images")
     folder.mkdir(parents=True, exist_ok=True)
-    composite = CompositeDataset(data.train, styles if mix.styled else None, mix, config.seed)
+    composite = CompositeDataset(data.train, styles if mix.styled else None, mix, config.seed, balance)
     threat, processes = config.threat.model(), present()
     model = copy.deepcopy(prepared.untrained).to(default_device())
     with progress_bar(f"arm {name}", config.training.steps) as progress:
@@ -190,11 +210,13 @@ def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: s
     return load_checkpoint(path)
 
 
-def _review_of(styles: VariantSet | RandomStyle | None) -> dict[str, Any]:
+def _review_of(*used: VariantSet | RandomStyle | None) -> dict[str, Any]:
     """What an arm obeyed: how many variants a person's decisions left out, and a hash of these; {} without any."""
-    if not isinstance(styles, VariantSet) or not styles.review:
+    reviewed = [variants for variants in used if isinstance(variants, VariantSet) and variants.review]
+    if not reviewed:
         return {}
-    return {"left_out": styles.left_out, "sha256": styles.review}
+    hashes = "+".join(variants.review for variants in reviewed)
+    return {"left_out": sum(variants.left_out for variants in reviewed), "sha256": hashes}
 
 
 def _arm_of(config: ExperimentConfig, name: str | None) -> str:

@@ -10,7 +10,9 @@ from torch import nn
 from robustaug.attacks import ThreatModel
 from robustaug.attacks.autoattack_state import identity_of
 from robustaug.data import ImageSet, Skipped
+from robustaug.data.attributes import Attributes
 from robustaug.data.jobs import JobFolder
+from robustaug.evaluation.groups import describe_groups
 from robustaug.evaluation.protocol import Protocol
 from robustaug.evaluation.report import build_report
 from robustaug.evaluation.transfer import Surrogate
@@ -37,6 +39,7 @@ def assess(
     bank: StyleBank,
     out: Path,
     surrogates: Mapping[str, nn.Module] | None = None,
+    attributes: Attributes | None = None,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Evaluate a classifier and write ``report.json`` and ``report.html``; finished stages are not done again.
@@ -55,13 +58,15 @@ def assess(
         out: A new or empty folder, or one of this same evaluation.
         surrogates: Other classifiers by name, whose adversarial images are tried on this one where the protocol has
             ``transfer_samples``.
+        attributes: Of the images, for accuracies by group.
         seed: Of everything random.
 
     Returns:
         The report's content.
 
     Raises:
-        RobustAugError: a folder of something else, no painting that is unseen, a broken model.
+        RobustAugError: attributes that do not fit the images, a folder of something else, no painting that is unseen, a
+            broken model.
     """
     arm = arm_name(checkpoint)
     config = {
@@ -75,6 +80,9 @@ def assess(
         "evaluation": protocol.to_dict(),
         "surrogates": {name: identity_of(model, {}, {})["the model"] for name, model in (surrogates or {}).items()},
     }
+    if attributes is not None:
+        attributes.check(test.keys)
+        config["attributes"] = attributes.sha256
     JobFolder(out, config)  # claims the folder, or refuses one of something else
     unseen = bank.without(checkpoint.extra.get("paintings", ()))
     styled = styled_test(out / "variants", test, protocol, unseen, StyleSection(), seed)
@@ -104,6 +112,7 @@ def assess(
             "test_variants": len(styled.unseen.images),
         },
         checks=check_subject(checkpoint, test),
+        groups=describe_groups({arm: evaluation}, test, {} if attributes is None else attributes.of(test), None),
         seconds={"evaluation": round(evaluation.seconds, 3)},
         config=config,
     )

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.dataclasses import dataclass
 
 from robustaug.attacks import PGD, Norm, ThreatModel
+from robustaug.data.augmentation import build_techniques
+from robustaug.data.augmenter import ClassicalAugmenter
 from robustaug.data.composite import Mix
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.protocol import Protocol, on_base
@@ -36,10 +38,11 @@ class DataSection(_Section):
     validation_share: float = 0.1
     test_share: float = 0.2
     train_share: float = 1.0
+    attributes: str | None = None  # a CSV; see ``data.attributes``
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of ``data.load_data``, but for the seed."""
-        return self.model_dump() | {"root": None if self.root is None else Path(self.root)}
+        return self.model_dump(exclude={"attributes"}) | {"root": None if self.root is None else Path(self.root)}
 
 
 class ModelSection(_Section):
@@ -90,6 +93,17 @@ class EvaluationSection(Protocol):
     """The evaluation protocol."""
 
 
+class BalanceSection(_Section):
+    """What brings classes with few training images up, in the arms that have a ``balance``; see ``data.balance``."""
+
+    kind: Literal["classical", "stylised"] = "classical"
+    techniques: tuple[str | dict[str, Any], ...] = ("affine", "brightness", "contrast")  # of the classical ones
+
+    def augmenter(self) -> ClassicalAugmenter:
+        """The classical techniques, in their order."""
+        return ClassicalAugmenter(build_techniques(self.techniques, "balance.techniques"))
+
+
 class ArmSection(_Section):
     """The shares of an arm's batches; what is left over are originals."""
 
@@ -97,6 +111,7 @@ class ArmSection(_Section):
     adversarial: float = 0.0
     original: float | None = None
     attacked_style: float = 0.0  # of the adversarial rows
+    balance: Annotated[float, Field(gt=0, le=1)] | None = None  # every class's least share of the largest one's images
 
     def mix(self) -> Mix:
         """The shares, the originals' filled in."""
@@ -122,6 +137,7 @@ class ExperimentConfig(_Section):
     model: ModelSection = ModelSection()
     threat: ThreatSection = ThreatSection()
     style: StyleSection = StyleSection()
+    balance: BalanceSection = BalanceSection()
     training: TrainingSection = TrainingSection()
     evaluation: EvaluationSection = EvaluationSection()
     arms: dict[str, ArmSection] = Field(default_factory=lambda: dict(_FOUR_ARMS))
@@ -144,6 +160,7 @@ class ExperimentConfig(_Section):
     @model_validator(mode="after")
     def _check_whole(self) -> Self:
         self.training.attack(self.threat.model())
+        self.balance.augmenter()
         for name, arm in self.arms.items():
             try:
                 arm.mix().attacked_styles(self.training.batch_size)

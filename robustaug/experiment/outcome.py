@@ -47,6 +47,8 @@ def report_content(
     style: Mapping[str, Any] | None,
     checks: Sequence[Check] = (),
     attacks: Mapping[str, Any] | None = None,
+    groups: Sequence[Mapping[str, Any]] = (),
+    balance: Mapping[str, Any] | None = None,
     seconds: Mapping[str, float],
     config: Mapping[str, Any],
     created: str | None = None,
@@ -64,6 +66,8 @@ def report_content(
         style: The style part; None if no stylised images were used.
         checks: Of the data.
         attacks: Further attacks beside those of the evaluation, by name.
+        groups: Accuracies by class and attribute; see ``experiment.bias``.
+        balance: What the balance of the arms did; see there.
         seconds: Wall-clock time by stage.
         config: The resolved configuration.
         created: When the numbers were measured, ISO 8601; None is now.
@@ -88,6 +92,7 @@ def report_content(
             arm_name: {**arm.about, **arm.evaluation.to_dict(), **_doubts(arm_name, all_checks)}
             for arm_name, arm in arms.items()
         },
+        **{name: value for name, value in (("groups", list(groups)), ("balance", balance)) if value},
         "comparisons": compare_arms(evaluations) if len(evaluations) > 1 else [],
         "checks": [check.to_dict() for check in all_checks],
         "chance": first.chance,

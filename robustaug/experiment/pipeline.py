@@ -10,9 +10,11 @@ from rich.console import Console
 from robustaug.data import Skipped, VariantSet
 from robustaug.evaluation.checks import check_splits
 from robustaug.evaluation.report import build_report, load_report
+from robustaug.evaluation.report.groups import widened
 from robustaug.evaluation.results import ArmEvaluation
 from robustaug.evaluation.transfer import Surrogate
 from robustaug.experiment.arms import Prepared, prepare, trained, training_styles
+from robustaug.experiment.bias import describe_balance, groups_of_run
 from robustaug.experiment.config import ExperimentConfig
 from robustaug.experiment.measure import measured
 from robustaug.experiment.outcome import Arm, describe_data, report_content, training_curve
@@ -96,11 +98,15 @@ def run_experiment(
             },
             checks=check_splits(data.train, data.test, data.validation),
             attacks={"training_attack": config.training.attack(config.threat.model()).parameters()},
+            groups=groups_of_run(prepared, styles, evaluations),
+            balance=describe_balance(prepared, evaluations),
             seconds=run.seconds(),
             created=load_report(run.path)["created"] if run.report.exists() else None,  # all was measured then
             config=config.model_dump(mode="json"),
         )
         write_json(run.report, content)
+        for sentence in widened(content):
+            run.say(f"Augmentation widened a gap. {sentence}")
         page = build_report(run.path)
     return RunOutcome(page, data.skipped)
 
@@ -129,12 +135,16 @@ def _evaluated(
 def _about(run: RunFolder, config: ExperimentConfig, name: str, checkpoint: Checkpoint) -> Mapping[str, Any]:
     mix = config.arms[name].mix()
     shares = mix.shares()
+    balance = config.arms[name].balance
+    of_classes = "" if balance is None else f", classes balanced to {balance:.0%} of the largest"
     of_styles = f" ({mix.attacked_style:.0%} of them on stylised images)" if mix.attacked_style > 0 else ""
     budget = {key: getattr(config.training, key) for key in ("steps", "batch_size", "optimizer", "learning_rate")}
     history = read_jsonl(run.arm(name) / "history.jsonl")
     seconds = {"seconds": history[-1]["seconds"]} if history else {}
     return {
-        "description": ", ".join(f"{share:.0%} {kind}" for kind, share in shares.items() if share > 0) + of_styles,
+        "description": ", ".join(f"{share:.0%} {kind}" for kind, share in shares.items() if share > 0)
+        + of_styles
+        + of_classes,
         "mix": {kind: float(share) for kind, share in shares.items()},
         "training": budget | checkpoint.extra["training"] | seconds,
         "training_curve": training_curve(history),

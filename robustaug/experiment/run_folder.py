@@ -69,17 +69,25 @@ class RunFolder:
                 f"cannot write {self.path / 'log.txt'}: {error.strerror or error}; free space"
             ) from error
 
-    def claim(self, config: ExperimentConfig, fingerprint: str) -> None:
-        """Make the folder this run's, once its configuration and its images have proved usable.
+    def claim(self, config: ExperimentConfig, fingerprint: str, attributes: str | None = None) -> None:
+        """Make the folder this run's, once its configuration, its images and their attributes have proved usable.
+
+        Args:
+            config: What the run does.
+            fingerprint: Of the images.
+            attributes: SHA-256 of the file of attributes; None without one.
 
         Raises:
-            RobustAugError: the images have changed since the run began: what was trained on other ones is not resumed;
-                or the main process made this folder somewhere else.
+            RobustAugError: the images or the attributes have changed since the run began: what was trained on other
+                ones is not resumed; or the main process made this folder somewhere else.
         """
-        path, images = self.path / "data.json", {"fingerprint": fingerprint}
-        if path.exists() and read_json(path) != images:
+        path, used = self.path / "data.json", {"fingerprint": fingerprint}
+        if attributes is not None:
+            used["attributes"] = attributes
+        if path.exists() and (found := read_json(path)) != used:
+            what = "images have" if found.get("fingerprint") != fingerprint else f"file {config.data.attributes} has"
             raise RobustAugError(
-                f"the images have changed since the run in {self.path} began; choose another folder with --out"
+                f"the {what} changed since the run in {self.path} began; choose another folder with --out"
             )
         if not self.writes:
             if not path.exists():
@@ -88,7 +96,7 @@ class RunFolder:
                 )
             return
         write_text(self.config, config.to_toml())  # first: it is what says whose folder it is
-        write_json(path, images)
+        write_json(path, used)
 
     @contextmanager
     def timing(self, stage: str) -> Iterator[None]:

@@ -10,6 +10,7 @@ from jsonschema import Draft202012Validator
 
 from robustaug.attacks import ThreatModel
 from robustaug.data import load_images
+from robustaug.data.attributes import read_attributes
 from robustaug.errors import RobustAugError
 from robustaug.evaluation import Protocol, ProtocolAttack
 from robustaug.evaluation.report.schema import SCHEMA
@@ -123,3 +124,25 @@ def test_a_checkpoint_whose_network_has_another_class_count(
     assert not (tmp_path / "out" / "report.json").exists()
     with pytest.raises(RobustAugError, match="returns 5 logits but the data has 3 classes"):
         assessed(checkpoint, squares, tmp_path / "other", surrogates={"wrong": wrong.model})
+
+
+def test_groups_of_attributes(checkpoint: Checkpoint, squares: Path, tmp_path: Path, without_pictures: None) -> None:
+    test, _ = load_images(str(squares), split="test", seed=3)
+    table = tmp_path / "who.csv"
+    rows = [f"{key},{'ann' if number % 2 else 'bob'}" for number, key in enumerate(test.keys)]
+    table.write_text("\n".join(["path,who", *rows]))
+    protocol = dataclasses.replace(PROTOCOL, attacks=(), transfer_samples=0)
+    told = assessed(checkpoint, squares, tmp_path / "out", attributes=read_attributes(table), protocol=protocol)
+    Draft202012Validator(SCHEMA).validate(told)
+    classes, who = told["groups"]
+    assert (classes["attribute"], who["attribute"], who["against"]) == ("class", "who", None)
+    (arms,) = who["arms"].values()
+    assert {name: found["n"] for name, found in arms["clean"]["values"].items()} == {"ann": 3, "bob": 3}
+    assert sum(found["n"] for found in arms["pgd"]["values"].values()) == 4
+    table.write_text(table.read_text().replace("ann", "cid"))
+    with pytest.raises(RobustAugError, match=r"holds another job \(its attributes differ\)"):
+        assessed(checkpoint, squares, tmp_path / "out", attributes=read_attributes(table), protocol=protocol)
+    table.write_text("path,who\nred/00.png,ann\n")
+    with pytest.raises(RobustAugError, match=r"who\.csv has no row for \d of 6 images"):
+        assessed(checkpoint, squares, tmp_path / "new", attributes=read_attributes(table))
+    assert not (tmp_path / "new").exists()

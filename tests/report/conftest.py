@@ -85,6 +85,47 @@ def check(name: str, arm: str | None, passed: bool, detail: str) -> dict[str, An
     return {"name": name, "arm": arm, "passed": passed, "detail": detail}
 
 
+def groups(arms: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+    """Two sites and one that is too small; style widens the gap of the sites under no attack."""
+    values = {
+        arm: {
+            "north": wilson(entry["metrics"]["clean"]["value"], 600),
+            "south": wilson(0.7 - 0.2 * (arm == "style"), 390),
+        }
+        for arm, entry in arms.items()
+    }
+    rows: dict[str, Any] = {}
+    for arm, found in values.items():
+        gap = round(found["north"]["value"] - found["south"]["value"], 6)
+        entry = {
+            "values": found | {"east": wilson(0.5, 10)},
+            "too_small": ["east"],
+            "gap": {"best": "north", "worst": "south", "value": gap, "low": gap - 0.06, "high": gap + 0.06},
+        }
+        if arm != "clean":
+            wider = 0.2 if arm == "style" else 0.0
+            entry["widening"] = {"value": wider, "low": wider - 0.07, "high": wider + 0.07}
+        rows[arm] = {"clean": entry}
+    training = [
+        {"value": value, "original": count, "variants": {arm: {"stylised": 90 * (arm == "style"), "balance": 0}
+                                                         for arm in arms}}
+        for value, count in (("", 7), ("east", 20), ("north", 3000), ("south", 473))
+    ]  # fmt: skip
+    return [{"attribute": "site", "against": "clean", "training": training, "arms": rows}]
+
+
+def balance() -> dict[str, Any]:
+    """The style arm as if it were the balanced one: class 3 was small."""
+    change = {"clean": {"value": 0.11, "low": 0.031, "high": 0.187, "n": 100}}
+    classes = [
+        {"class": name, "before": 40 if name == "3" else 380, "after": 380, "difference": change if name == "3" else {}}
+        for name in CLASSES
+    ]
+    told = ["Class '3' has 40 training images for 380: a made-up warning"]
+    arm = {"ratio": 1.0, "against": "clean", "warnings": told, "classes": classes}
+    return {"kind": "classical", "techniques": [{"name": "affine", "probability": 1.0}], "arms": {"style": arm}}
+
+
 def report_content() -> dict[str, Any]:
     arms = {}
     for number, (name, values) in enumerate(ARMS.items()):
@@ -134,6 +175,8 @@ def report_content() -> dict[str, Any]:
             "variants": 700, "steps": 150, "layers": ["conv1_1", "conv2_1"],
         },
         "arms": arms,
+        "groups": groups(arms),
+        "balance": balance(),
         "comparisons": [
             comparison("pgd", ("clean", "adversarial"), (1, 849), 1e-200),
             comparison("clean", ("adversarial", "clean"), (9, 21), 0.0428),
@@ -245,6 +288,18 @@ def _hostile(report: dict[str, Any]) -> None:
         entry["stages"][HOSTILE][HOSTILE] = entry["stages"][HOSTILE].pop("apgd-t")
         entry["not_measured"] = {HOSTILE: HOSTILE}
     report["arms"][HOSTILE] = report["arms"].pop("style")
+    sites = report["groups"][0]
+    sites["attribute"] = HOSTILE
+    sites["training"][1]["value"] = HOSTILE
+    sites["arms"][HOSTILE] = sites["arms"].pop("style")
+    for metrics in sites["arms"].values():
+        metrics["clean"]["values"][HOSTILE] = metrics["clean"]["values"].pop("south")
+        metrics["clean"]["gap"]["worst"] = HOSTILE
+        metrics["clean"]["too_small"] = [HOSTILE]
+    balanced = report["balance"]
+    balanced["techniques"][0]["name"] = HOSTILE
+    balanced["arms"] = {HOSTILE: balanced["arms"]["style"] | {"warnings": [HOSTILE]}}
+    balanced["arms"][HOSTILE]["classes"][3]["class"] = HOSTILE
     report["comparisons"][0] |= {"metric": HOSTILE, "arm_a": HOSTILE}
     report["checks"][1] |= {"name": HOSTILE, "arm": HOSTILE, "detail": HOSTILE}
     report["attacks"][HOSTILE] = {HOSTILE: [HOSTILE]}

@@ -12,7 +12,7 @@ from rich.text import Text
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.report.run_folder import load_report, read_report
 from robustaug.evaluation.report.table import markdown_row
-from robustaug.evaluation.report.wording import accuracy, eps_number, metric_names, metric_title
+from robustaug.evaluation.report.wording import accuracy, eps_number, metric_names, metric_title, signed_points
 from robustaug.evaluation.results import ArmEvaluation, load_evaluation
 from robustaug.evaluation.statistics import Difference, paired_difference
 
@@ -172,12 +172,6 @@ def comparison_json(runs: Sequence[ComparedRun], rows: Sequence[ComparedRow]) ->
             for row in rows
         ],
     }
-
-
-def signed_points(value: float) -> str:
-    """A difference of fractions in points of percent: ``+1.2``, ``-0.4``, ``0.0``."""
-    text = f"{100 * value:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text
 
 
 _CAPTION = (

@@ -8,7 +8,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from robustaug.evaluation.report import sections, wording
+from robustaug.evaluation.groups import SMALL
+from robustaug.evaluation.report import groups, sections, wording
 from robustaug.evaluation.report.exports import write_exports
 from robustaug.evaluation.report.figures import DRAWINGS, classes_shown, draw_figures
 from robustaug.evaluation.report.frame import environment, style_and_script
@@ -53,7 +54,7 @@ def build_report(run_dir: Path) -> Path:
 def render(run: RunFolder) -> str:
     """The page's HTML; the charts are read from the run's ``figures/``."""
     templates = environment()
-    templates.filters |= {"radius": sections.radius, "flat": flat, "unbroken": unbroken}
+    templates.filters |= {"radius": sections.radius, "flat": flat, "unbroken": unbroken, "points": groups.points}
     shown = _shown(run)
     return templates.get_template("page.html.j2").render(sections=sections.sections(shown), **shown)
 
@@ -95,6 +96,15 @@ def _shown(run: RunFolder) -> dict[str, Any]:
         "class_metrics": sections.class_metrics(report),
         "worst_classes": sections.worst_classes(report),
         "classes_cut": len(classes_shown(report)) if len(classes_shown(report)) < len(classes) else None,
+        "groups": report.get("groups") or [],
+        "gap_rows": groups.gap_rows(report),
+        "widened": groups.widened(report),
+        "too_small": groups.too_small,
+        "group_names": groups.group_names,
+        "training_arms": groups.training_arms,
+        "small_group": SMALL,
+        "balance": report.get("balance"),
+        "balance_tables": groups.balance_tables(report),
         "confusion": sections.confusions(report),
         "adversarial": adversarial,
         "adversarial_facts": run.adversarial or {},

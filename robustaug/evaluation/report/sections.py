@@ -22,6 +22,8 @@ TITLES = {
     "transfer": "Transfer",
     "corruptions": "Common corruptions",
     "classes": "Classes",
+    "groups": "Groups and bias",
+    "balance": "Balance",
     "confusion": "Confusions",
     "adversarial": "Adversarial samples",
     "stylised": "Stylised samples",

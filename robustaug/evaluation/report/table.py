@@ -8,6 +8,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from robustaug.evaluation.report.groups import groups_line
 from robustaug.evaluation.report.verdict import doubts, failed_checks, robust_metric, undecided, verdict
 from robustaug.evaluation.report.wording import (
     accuracy,
@@ -49,9 +50,11 @@ def markdown_table(report: Mapping[str, Any]) -> str:
 
 
 def summary(report: Mapping[str, Any]) -> str:
-    """The verdict and the table in Markdown: what ``summary.md`` holds."""
+    """The verdict, the table and a line on groups in Markdown: what ``summary.md`` holds."""
     sentences = filter(None, [*verdict(report), undecided(report)])
     parts = [f"# {_escaped(_title(report))}", *map(_escaped, sentences), markdown_table(report).rstrip()]
+    if line := groups_line(report):
+        parts.append(_escaped(line))
     failed = failed_checks(report)
     if failed:
         lines = [f"- {check['name']} ({check['arm'] or 'all arms'}): {check['detail']}" for check in failed]

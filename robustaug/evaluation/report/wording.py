@@ -105,6 +105,12 @@ def accuracy(metric: Mapping[str, Any] | None) -> str:
     return NOT_MEASURED if metric is None else f"{percent(metric['value'])} {interval(metric)}"
 
 
+def signed_points(value: float) -> str:
+    """A difference of fractions in points of percent: ``+1.2``, ``-0.4``, ``0.0``."""
+    text = f"{100 * value:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
 def p_value(p: float) -> str:
     """``p = 0.034``; small ones as ``p < 0.001``."""
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robustaug.evaluation.report.compare import signed_points
 from robustaug.evaluation.report.wording import (
     NOT_MEASURED,
     effort,
@@ -12,6 +11,7 @@ from robustaug.evaluation.report.wording import (
     norm_text,
     percent,
     plural,
+    signed_points,
 )
 from robustaug.experiment.ablation.results import METRICS
 
