@@ -168,7 +168,7 @@ def test_folders_that_cannot_be_learnt(
         (["attack", "job.toml", "images"], "job.toml is not a whole safetensors file"),
         (["attack", "model.safetensors", "minst5k"], "did you mean 'mnist5k'"),
         (["evaluate", "model.safetensors", "/none"], "image folder /none does not exist"),
-        (["evaluate", "model.safetensors", "images", "--attributes", "none.csv"], "cannot read the attributes none.csv"),
+        (["evaluate", "model.safetensors", "images", "--attributes", "none.csv"], "cannot read the attributes none"),
         (["evaluate", "model.safetensors", "images", "--attributes", "job.toml"], "has no column path or source"),
         (["evaluate", "model.safetensors", "images", "--styles", "none"], "there is no folder of paintings none"),
         (["stylize", "none", "out"], "content folder none does not exist"),
