@@ -8,10 +8,11 @@ import torch
 from torch import nn
 
 from robustaug.attacks import ThreatModel
-from robustaug.data import ImageSet
+from robustaug.data import ImageSet, read_image
 from robustaug.evaluation.harness import evaluate_arm
 from robustaug.evaluation.protocol import Protocol
-from robustaug.experiment.samples import write_adversarial_samples
+from robustaug.evaluation.shape_bias import CueConflicts
+from robustaug.experiment.samples import write_adversarial_samples, write_conflict_samples
 from robustaug.files import read_json
 
 
@@ -63,3 +64,39 @@ def test_least_and_most_robust_samples_are_shown_and_named(images: ImageSet, tmp
         keys[0]: (f"least robust of {kept - 1}", 0.125),
         keys[1]: (f"most robust of {kept - 1}", None),
     }
+
+
+def test_examples_of_each_decision_are_shown_of_those_that_count(images: ImageSet, tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 4))
+    protocol = Protocol(samples=4, pgd_steps=1, pgd_restarts=1, noise_draws=1, curve_samples=4, curve_steps=1)
+    contents, styles = torch.arange(8), torch.arange(8) + 9  # of the next class
+    made = images.select(contents + 20)
+    conflicts = CueConflicts(
+        ImageSet(made.images, images.labels[contents], images.keys[:8], made.sha256, images.class_names),
+        contents, styles, "gatys",
+    )  # fmt: skip
+    measured = evaluate_arm(model, images, threat=ThreatModel("linf", 0.1), protocol=protocol, conflicts=conflicts)
+    right = torch.ones(40, dtype=torch.bool)
+    right[[0, 10]] = False  # the first content, and the second one's style source
+    shapes, textures = images.labels[contents], images.labels[styles]
+    predictions = torch.stack(
+        [shapes, shapes, shapes, textures, textures, textures, (shapes + 2) % 4, shapes]
+    ).diagonal()
+    arm = replace(
+        measured,
+        verdicts={**measured.verdicts, "clean": right},
+        predictions={**measured.predictions, "shape_bias": predictions},
+    )
+    write_conflict_samples(tmp_path, images, conflicts, {"a": arm})
+    rows = read_json(tmp_path / "conflicts.json")["rows"]
+    assert [(row["key"], row["texture_key"], row["decision"]) for row in rows] == [
+        ("02", "11", "shape"), ("07", "16", "shape"), ("03", "12", "texture"), ("04", "13", "texture"),
+        ("06", "15", "neither"),
+    ]  # fmt: skip
+    first = rows[0]
+    assert (first["label"], first["texture_label"], first["prediction"]) == ("c", "d", "c")
+    pictures = {"content": images.images[2], "texture": images.images[11], "conflict": made.images[2]}
+    for part, expected in pictures.items():
+        assert torch.equal(read_image(tmp_path / first[part]), expected)
+    write_conflict_samples(tmp_path / "none", images, None, {"a": arm})
+    assert not (tmp_path / "none").exists()

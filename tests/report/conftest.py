@@ -76,6 +76,15 @@ def corruptions(clean: float) -> dict[str, list[dict[str, Any]]]:
     }
 
 
+def shape_bias(shape: int) -> dict[str, Any]:
+    """Of 200 images 150 count, 120 were decided, six of each class in two."""
+    return {
+        "bias": wilson(shape / 120, 120), "neither": wilson(30 / 150, 150),
+        "shape": shape, "texture": 120 - shape, "images": 150, "made": 200,
+        "per_class": {name: wilson(shape / 120, 12) for name in CLASSES if name != "9"},
+    }  # fmt: skip
+
+
 def comparison(metric: str, arms: tuple[str, str], only: tuple[int, int], p: float) -> dict[str, Any]:
     row = {"metric": metric, "arm_a": arms[0], "arm_b": arms[1], "only_a": only[0], "only_b": only[1], "n": 1000}
     return row | {"p_value": p, "p_value_holm": min(1.0, 2 * p)}
@@ -151,6 +160,10 @@ def report_content() -> dict[str, Any]:
             "transfer": {other: wilson(0.9 * values["clean"], 200) for other in ARMS if other != name},
             "distances": distances(values),
             "corruptions": corruptions(values["clean"]),
+            "style_strength": [
+                {"strength": 0.25 * step, **wilson(values["clean"] * (1 - 0.15 * step), 200)} for step in range(5)
+            ],
+            "shape_bias": shape_bias(60 + 10 * number),
             "not_measured": {"corruptions_l2": "the protocol has none"} if name == "style" else {},
             "eps_curve": [
                 {"eps": eps, **wilson(values["clean"] / (1 + (eps * 3 * drop) ** (2 + 2 / drop)), 500)} for eps in EPS
@@ -264,6 +277,17 @@ def _write_samples(folder: Path, side: int, per_arm: int) -> None:
         json.dumps({"eps": 0.2, "norm": "linf", "amplification": 2.5, "rows": adversarial})
     )
     (folder / "stylised.json").write_text(json.dumps({"rows": stylised}))
+    conflicts = []
+    for arm in ARMS:
+        for number, decision in enumerate(("shape", "texture", "neither")):
+            pictures = {"content": x[..., None] * np.ones(3), "texture": y[..., None] * np.ones(3)}
+            pictures["conflict"] = np.stack([x, y, 0.3 * number * np.ones_like(x)], axis=2)
+            for part, picture in pictures.items():
+                _save(folder / f"conflict-{number}-{part}.png", picture)
+            about = {"arm": arm, "key": f"mnist5k/1{number:04d}", "label": "3", "texture_label": "4"}
+            about |= {"prediction": str(3 + number), "decision": decision}
+            conflicts.append(about | {part: f"conflict-{number}-{part}.png" for part in pictures})
+    (folder / "conflicts.json").write_text(json.dumps({"rows": conflicts}))
 
 
 def _save(path: Path, picture: np.ndarray) -> None:
@@ -282,6 +306,7 @@ def _hostile(report: dict[str, Any]) -> None:
         for table in entry["per_class"].values():
             table[HOSTILE] = table.pop("3")
         entry["worst_class"]["pgd"]["class"] = HOSTILE
+        entry["shape_bias"]["per_class"][HOSTILE] = entry["shape_bias"]["per_class"].pop("3")
         entry["metrics"][HOSTILE] = entry["metrics"]["clean"]
         for name in ("confusion", "stages", "transfer", "corruptions"):
             entry[name][HOSTILE] = entry[name].pop(next(iter(entry[name])))
@@ -323,6 +348,9 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     samples["rows"][1] |= {"original": "../../outside.png", "adversarial": "gone.png"}
     del samples["rows"][2]["key"], samples["rows"][2]["prediction_before"]
     (run / "samples" / "adversarial.json").write_text(json.dumps(samples))
+    conflicts = json.loads((run / "samples" / "conflicts.json").read_text())
+    conflicts["rows"][0] |= dict.fromkeys(("key", "label", "texture_label", "prediction", "decision"), HOSTILE)
+    (run / "samples" / "conflicts.json").write_text(json.dumps(conflicts))
     build_report(run)
     return run
 

@@ -22,7 +22,7 @@ def test_every_number_stands_in_the_csv(content: dict[str, Any]) -> None:
     assert found == {
         (arm, metric): [measured[key] for key in ("value", "low", "high", "n")]
         for arm, entry in content["arms"].items()
-        for metric, measured in entry["metrics"].items()
+        for metric, measured in (*entry["metrics"].items(), ("shape_bias", entry["shape_bias"]["bias"]))
     }
     assert {row["run"] for row in rows} == {'a "run", of mine'}
 

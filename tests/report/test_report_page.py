@@ -110,7 +110,7 @@ def test_policy_allows_this_script_alone(page: Page, html: str) -> None:
 def test_page_is_accessible(page: Page) -> None:
     assert all(image.get("alt") for image in page.all("img"))
     drawings = page.all("svg")
-    assert len(drawings) == 5
+    assert len(drawings) == 6
     assert all(drawing["role"] == "img" and drawing["aria-label"] for drawing in drawings)
     identifiers = [attributes["id"] for _, attributes in page.elements if attributes.get("id")]
     assert len(identifiers) == len(set(identifiers))
@@ -152,9 +152,34 @@ def test_everything_that_was_used_is_stated(page: Page) -> None:
         assert text in page.text
 
 
+def test_shape_bias_and_strength_are_stated_with_their_numbers(html: str, content: dict[str, Any]) -> None:
+    shape = html.split('<section id="shape">')[1].split("</section>", maxsplit=1)[0]
+    text = " ".join(Page(shape.replace("</t", " </t")).text.split())
+    for arm, entry in content["arms"].items():
+        found = entry["shape_bias"]
+        bias, neither = (
+            f"{100 * each['value']:.1f} [{100 * each['low']:.1f}, {100 * each['high']:.1f}]"
+            for each in (found["bias"], found["neither"])
+        )
+        assert f"{arm} {bias} n 120 {found['shape']} {found['texture']} {neither} 150 of 200" in text
+    assert text.count("no decision") == 4  # class 9, each arm
+    for prediction, decision in (("3", "shape"), ("4", "texture"), ("5", "neither")):
+        assert text.count(f"predicts {prediction} ({decision})") == 4
+    strength = html.split('<section id="strength">')[1].split("</section>", maxsplit=1)[0]
+    for point in content["arms"]["clean"]["style_strength"]:
+        assert f'data-value="{point["value"]}"' in strength
+    assert [float(value) for value in re.findall(r'<th scope="row" data-value="([^"]+)"', strength)] == [
+        0,
+        0.25,
+        0.5,
+        0.75,
+        1,
+    ]
+
+
 def test_files_are_written_and_charts_are_svg_text(built_run: Path) -> None:
     names = {path.name for path in (built_run / "figures").iterdir()}
-    charts = {"accuracy.svg", "eps.svg", "distances.svg", "classes.svg", "training.svg"}
+    charts = {"accuracy.svg", "eps.svg", "distances.svg", "strength.svg", "classes.svg", "training.svg"}
     assert names == charts | {"accuracy.png", "adversarial.png", "stylised.png"}
     assert {path.name for path in built_run.iterdir()} == {
         "config.toml", "figures", "report.html", "report.json", "results.csv", "samples", "summary.md",
@@ -182,7 +207,7 @@ def test_two_builds_give_the_same_bytes(built_run: Path, tmp_path: Path, write_r
 
 
 def test_embedded_pictures_are_the_samples(built_run: Path, page: Page) -> None:
-    first = next(str(image["src"]) for image in page.all("img"))
+    first = next(str(image["src"]) for image in page.all("img") if str(image["alt"]).startswith("original"))
     with Image.open(io.BytesIO(base64.b64decode(first.split(",", 1)[1]))) as shown:
         expected = Image.open(built_run / "samples" / "clean-0-original.png")
         assert np.array_equal(np.asarray(shown), np.asarray(expected))
@@ -211,6 +236,7 @@ def test_missing_parts_still_give_a_page(tmp_path: Path, write_run: WriteRun) ->
     build_report(run)  # with samples, so that their grids are there and must go
     (run / "samples" / "adversarial.json").unlink()
     (run / "samples" / "stylised.json").unlink()
+    (run / "samples" / "conflicts.json").unlink()
     page = Page(build_report(run).read_text())
     assert {path.name for path in (run / "figures").iterdir()} == {"accuracy.svg", "accuracy.png"}
     assert set(page.cells) == {("mine", "fgsm")}

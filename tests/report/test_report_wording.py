@@ -280,3 +280,10 @@ def test_summary_escapes_and_names_failed_checks(content: dict[str, Any]) -> Non
 )
 def test_the_score_that_chose_is_put_in_words(score: str | None, text: str) -> None:
     assert w.fact("chosen_by", score) == text
+
+
+def test_the_summary_has_the_shape_bias_where_it_was_measured(content: dict[str, Any]) -> None:
+    text = summary(content)
+    assert "clean 50.0 [41.2, 58.8] (n 120, neither 20.0); adversarial 58.3 [" in text
+    arms = {name: {"metrics": entry["metrics"]} for name, entry in content["arms"].items()}
+    assert "Shape bias" not in summary(content | {"arms": arms})

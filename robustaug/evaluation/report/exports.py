@@ -28,7 +28,7 @@ def write_exports(run_dir: Path, report: Mapping[str, Any]) -> None:
 
 
 def results_csv(report: Mapping[str, Any]) -> str:
-    """Every metric of every arm in a line, values as fractions."""
+    """Every metric of every arm in a line, and its shape bias, values as fractions."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
@@ -36,6 +36,8 @@ def results_csv(report: Mapping[str, Any]) -> str:
         for metric in metric_names(report):
             if (measured := entry["metrics"].get(metric)) is not None:
                 writer.writerow([report["name"], arm, metric, *(measured[key] for key in CSV_COLUMNS[3:])])
+        if bias := entry.get("shape_bias"):
+            writer.writerow([report["name"], arm, "shape_bias", *(bias["bias"][key] for key in CSV_COLUMNS[3:])])
     return text.getvalue()
 
 

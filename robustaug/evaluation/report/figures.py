@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robustaug.evaluation.report.chart_style import arm_legend, chance_line, eps_axis, percent_axis
@@ -101,17 +102,26 @@ def accuracy_against_eps(run: RunFolder) -> Figure | None:
     curves = {arm: entry["eps_curve"] for arm, entry in report["arms"].items() if entry.get("eps_curve")}
     if not curves:
         return None
-    looks = arm_looks(report["arms"])
     figure = Figure(figsize=(WIDTH, 3.5), layout="constrained")
     axes = figure.add_subplot()
-    for arm, curve in curves.items():
-        points = sorted(curve, key=lambda point: eps_number(point["eps"]))
-        eps = [eps_number(point["eps"]) for point in points]
-        value, low, high = ([100 * point[key] for point in points] for key in ("value", "low", "high"))
-        look = looks[arm]
-        axes.fill_between(eps, low, high, color=look.colour, alpha=0.18, linewidth=0)
-        axes.plot(eps, value, color=look.colour, marker=look.marker, linestyle=look.line)
+    _lines(axes, report, {arm: [(eps_number(point["eps"]), point) for point in curve] for arm, curve in curves.items()})
     eps_axis(axes, report)
+    percent_axis(axes, top=105)
+    chance_line(axes, report)
+    arm_legend(figure, list(curves))
+    return figure
+
+
+def accuracy_against_strength(run: RunFolder) -> Figure | None:
+    """Lines with 95% bands per arm over the strength of unseen styles, from unchanged images to whole styles."""
+    report = run.report
+    curves = {arm: entry["style_strength"] for arm, entry in report["arms"].items() if entry.get("style_strength")}
+    if not curves:
+        return None
+    figure = Figure(figsize=(WIDTH, 2.8), layout="constrained")
+    axes = figure.add_subplot()
+    _lines(axes, report, {arm: [(point["strength"], point) for point in points] for arm, points in curves.items()})
+    axes.set_xlabel("style strength")
     percent_axis(axes, top=105)
     chance_line(axes, report)
     arm_legend(figure, list(curves))
@@ -139,6 +149,19 @@ def smallest_distances(run: RunFolder) -> Figure | None:
     axes.set_ylabel("images not broken, %")
     arm_legend(figure, list(found))
     return figure
+
+
+def _lines(
+    axes: Axes, report: Mapping[str, Any], curves: Mapping[str, list[tuple[float, Mapping[str, float]]]]
+) -> None:
+    """A line with its 95% band per arm, through (place, accuracy) in the order of the places."""
+    looks = arm_looks(report["arms"])
+    for arm, curve in curves.items():
+        points = sorted(curve, key=lambda point: point[0])
+        places, look = [place for place, _ in points], looks[arm]
+        value, low, high = ([100 * accuracy[key] for _, accuracy in points] for key in ("value", "low", "high"))
+        axes.fill_between(places, low, high, color=look.colour, alpha=0.18, linewidth=0)
+        axes.plot(places, value, color=look.colour, marker=look.marker, linestyle=look.line)
 
 
 def per_class_accuracy(run: RunFolder) -> Figure | None:
@@ -192,6 +215,7 @@ DRAWINGS = (
     Drawing("accuracy", accuracy_by_arm, png=True),
     Drawing("eps", accuracy_against_eps),
     Drawing("distances", smallest_distances),
+    Drawing("strength", accuracy_against_strength),
     Drawing("classes", per_class_accuracy),
     Drawing("training", training_curves),
 )

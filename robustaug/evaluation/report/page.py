@@ -62,7 +62,7 @@ def render(run: RunFolder) -> str:
 def _shown(run: RunFolder) -> dict[str, Any]:
     """What the templates get; where a section has an entry of its own name, an empty one leaves the section out."""
     report = {"style": None, "comparisons": [], "config": None, "protocol": None} | run.report
-    adversarial, stylised = page_samples(run)
+    adversarial, stylised, conflicts = page_samples(run)
     failed = failed_checks(report)
     classes = report["data"]["classes"]
     return {
@@ -93,6 +93,9 @@ def _shown(run: RunFolder) -> dict[str, Any]:
         "transfer": sections.by_arm(report, "transfer"),
         "corruptions": sections.corruptions(report),
         "heat": sections.heat,
+        "strength": sections.by_arm(report, "style_strength"),
+        "shape": sections.by_arm(report, "shape_bias"),
+        "conflicts": conflicts,
         "class_metrics": sections.class_metrics(report),
         "worst_classes": sections.worst_classes(report),
         "classes_cut": len(classes_shown(report)) if len(classes_shown(report)) < len(classes) else None,
@@ -146,6 +149,8 @@ def _charts(run: RunFolder) -> dict[str, Markup]:
         "eps": f"Line chart with 95% bands: accuracy of {arms} against the attack's eps. {below}",
         "distances": f"Falling steps: share of images of {arms} that are right and not broken by a change of each "
         f"size. {below}",
+        "strength": f"Line chart with 95% bands: accuracy of {arms} on images in unseen styles of growing strength. "
+        f"{below}",
         "classes": f"Dot plot: accuracy of {arms} on each class. {below}",
         "training": training_words(run.report),
     }

@@ -21,6 +21,7 @@ class RunFolder:
         adversarial: ``samples/adversarial.json``, or None.
         stylised: ``samples/stylised.json``, or None.
         config_toml: The text of ``config.toml``, or None.
+        conflicts: ``samples/conflicts.json``, or None.
     """
 
     path: Path
@@ -28,6 +29,7 @@ class RunFolder:
     adversarial: dict[str, Any] | None
     stylised: dict[str, Any] | None
     config_toml: str | None
+    conflicts: dict[str, Any] | None = None
 
 
 def load_report(run_dir: Path) -> dict[str, Any]:
@@ -79,6 +81,7 @@ def read_run(run_dir: Path) -> RunFolder:
         report=load_report(run_dir),
         adversarial=_samples(run_dir / "samples" / "adversarial.json"),
         stylised=_samples(run_dir / "samples" / "stylised.json"),
+        conflicts=_samples(run_dir / "samples" / "conflicts.json"),
         config_toml=config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None,
     )
 

@@ -23,6 +23,7 @@ _GRID_COLUMNS = 8  # over all blocks
 
 ADVERSARIAL_PARTS = ("original", "perturbation", "adversarial")
 STYLISED_PARTS = ("content", "painting", "stylised")
+CONFLICT_PARTS = ("content", "texture", "conflict")
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,13 @@ class Samples:
     total: int
 
 
-def page_samples(run: RunFolder) -> tuple[Samples | None, Samples | None]:
-    """Adversarial and stylised samples for the page, as many of each as its size allows."""
-    share = _PAGE_BYTES // 2
+def page_samples(run: RunFolder) -> tuple[Samples | None, Samples | None, Samples | None]:
+    """Adversarial, stylised and cue-conflict samples for the page, as many of each as its size allows."""
+    share = _PAGE_BYTES // 3
     return (
         _collected(run, run.adversarial, ADVERSARIAL_PARTS, share),
         _collected(run, run.stylised, STYLISED_PARTS, share),
+        _collected(run, run.conflicts, CONFLICT_PARTS, share),
     )
 
 

@@ -21,6 +21,8 @@ TITLES = {
     "stages": "AutoAttack by stages",
     "transfer": "Transfer",
     "corruptions": "Common corruptions",
+    "strength": "Accuracy against style strength",
+    "shape": "Shape or texture",
     "classes": "Classes",
     "groups": "Groups and bias",
     "balance": "Balance",

@@ -18,6 +18,7 @@ from robustaug.evaluation.report.wording import (
     metric_names,
     metric_title,
     norm_text,
+    percent,
 )
 
 _DOUBTED = " †"  # behind a headline number that a failed check puts in doubt
@@ -55,12 +56,26 @@ def summary(report: Mapping[str, Any]) -> str:
     parts = [f"# {_escaped(_title(report))}", *map(_escaped, sentences), markdown_table(report).rstrip()]
     if line := groups_line(report):
         parts.append(_escaped(line))
+    if line := _shape_line(report):
+        parts.append(_escaped(line))
     failed = failed_checks(report)
     if failed:
         lines = [f"- {check['name']} ({check['arm'] or 'all arms'}): {check['detail']}" for check in failed]
         parts.append(f"**Failed checks** ({len(failed)} of {len(report['checks'])}):")
         parts.append("\n".join(map(_escaped, lines)))
     return "\n\n".join(parts) + "\n"
+
+
+def _shape_line(report: Mapping[str, Any]) -> str:
+    """The shape bias of every arm that has one; empty without."""
+    found = {arm: entry["shape_bias"] for arm, entry in report["arms"].items() if entry.get("shape_bias")}
+    listed = [
+        f"{arm} {accuracy(bias['bias'])} (n {bias['bias']['n']:,}, neither {percent(bias['neither']['value'])})"
+        for arm, bias in found.items()
+    ]
+    return f"Shape bias in percent, decisions for shape over those for shape or texture: {'; '.join(listed)}." * bool(
+        found
+    )
 
 
 def _rows(report: Mapping[str, Any]) -> list[list[str]]:
