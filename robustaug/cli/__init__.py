@@ -11,6 +11,7 @@ import typer
 from robustaug import __version__
 from robustaug.cli.ablate import ablate
 from robustaug.cli.attack import attack
+from robustaug.cli.augment import augment
 from robustaug.cli.compose import compose
 from robustaug.cli.demo import demo
 from robustaug.cli.doctor import doctor
@@ -36,6 +37,7 @@ for command in (
     run,
     train,
     stylize,
+    augment,
     preserve,
     style_train,
     attack,

@@ -1,13 +1,10 @@
 """``robustaug stylize``: stylised variants of a folder of images."""
 
-import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from robustaug.errors import RobustAugError
 
 
 class Method(StrEnum):
@@ -164,13 +161,14 @@ def stylize(
     Writes OUT_DIR/CLASS/NAME__PAINTING.png, manifest.jsonl and contact_sheet.png. It can be interrupted: the same
     command then goes on where it stopped. Images that cannot be used are listed at the end; the exit code is then 1.
     """
+    from robustaug.cli.jobs import parse_shard, refuse_inside_content  # noqa: PLC0415
     from robustaug.cli.listing import list_skipped  # noqa: PLC0415 - torch loads only when a command needs it
     from robustaug.cli.style_options import bank_of, check_of, method_of, range_of, size_of  # noqa: PLC0415
     from robustaug.data.content import folder_items  # noqa: PLC0415
     from robustaug.style.job import JobSettings  # noqa: PLC0415
     from robustaug.style.job import stylize as run_job  # noqa: PLC0415
 
-    part = _parse_shard(shard)
+    part = parse_shard(shard)
     strengths = None if strength is None else range_of("--strength", strength)
     settings = JobSettings(
         per_image=per_image,
@@ -180,10 +178,7 @@ def stylize(
         blend=blend,
         style_scale=None if style_scale is None else range_of("--style-scale", style_scale),
     )
-    if out_dir.resolve().is_relative_to(content_dir.resolve()):
-        raise RobustAugError(
-            f"output folder {out_dir} lies inside the content folder {content_dir}; choose one outside it"
-        )
+    refuse_inside_content(out_dir, content_dir)
     style = method_of(
         method.value,
         color="luminance" if preserve_color else color.value,
@@ -218,10 +213,3 @@ def stylize(
     if skipped:
         list_skipped(skipped)
         raise typer.Exit(1)
-
-
-def _parse_shard(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d+)/(\d+)", text)
-    if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise RobustAugError(f"--shard {text!r} is not I/N with 1 <= I <= N, for example 1/4")
-    return int(match[1]) - 1, int(match[2])

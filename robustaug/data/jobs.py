@@ -23,9 +23,10 @@ from torch import Tensor
 from robustaug.data.images import SUFFIXES, encode_png
 from robustaug.data.rows import Row, RowsOnDisk, read_rows
 from robustaug.errors import RobustAugError
-from robustaug.files import output_folder, read_json, write_json, write_jsonl, writing
+from robustaug.files import output_folder, read_json, sha256, write_json, write_jsonl, writing
 
 JOB, MANIFEST, DROPPED = "job.json", "manifest.jsonl", "dropped.jsonl"
+LONGEST_NAME = 255  # bytes: what file systems take
 _LIST = re.compile(r"(manifest|dropped)(-\d+-of-\d+)?(\.part)?\.jsonl")
 
 
@@ -256,3 +257,10 @@ def output_stems(keys: Sequence[str], labels: Iterable[str]) -> list[PurePosixPa
         if uses > 1:
             raise RobustAugError(f"two images would both become {stem}; rename one of them")
     return stems
+
+
+def fitting_name(name: str, longest: int) -> str:
+    """A name of at most so many bytes: as it is, or its beginning and a mark of the whole."""
+    if len(name.encode()) <= longest:
+        return name
+    return name.encode()[: longest - 9].decode(errors="ignore") + "~" + sha256(name.encode())[:8]

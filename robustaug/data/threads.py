@@ -2,7 +2,7 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ParamSpec, Self, TypeVar
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 P = ParamSpec("P")
 
 
-def read_ahead(function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+def read_ahead(function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Generator[Result, None, None]:
     """``function`` of each item, in order, computed in threads at most ``ahead`` items before they are asked for."""
     pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="read")
     waiting: deque[Future[Result]] = deque()

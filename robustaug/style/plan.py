@@ -13,14 +13,13 @@ from torchvision.transforms.v2 import functional
 
 from robustaug.data.content import Item
 from robustaug.data.images import resize
-from robustaug.data.jobs import output_stems
+from robustaug.data.jobs import LONGEST_NAME, fitting_name, output_stems
 from robustaug.errors import RobustAugError
 from robustaug.files import sha256
 from robustaug.randomness import derive_seed, uniform
 from robustaug.style.bank import Blend, Painting, StyleBank, slug
 from robustaug.style.settings import MAX_SIDE, MIN_SIDE
 
-_LONGEST_NAME = 255  # bytes: what file systems take
 _LONGEST_STYLE = 120
 _SMALLEST_CROP = 16  # px a side
 _SMALLEST_SHARE = 0.25  # of a painting in a blend, before they are brought to a sum of 1; the largest is 1.25
@@ -171,9 +170,9 @@ class Plan:
         shares = [_SMALLEST_SHARE + share for share in draw("blend", len(paintings))] if len(paintings) > 1 else [1.0]
         style = Blend(tuple(paintings), tuple(shares))
         hashes = [painting.sha256 for painting in paintings]
-        suffix = f"__{_fitting('+'.join(slug(painting.name) for painting in paintings), _LONGEST_STYLE)}.png"
+        suffix = f"__{fitting_name('+'.join(slug(painting.name) for painting in paintings), _LONGEST_STYLE)}.png"
         row: dict[str, Any] = {
-            "path": str(stem.with_name(_fitting(stem.name, _LONGEST_NAME - len(suffix.encode())) + suffix)),
+            "path": str(stem.with_name(fitting_name(stem.name, LONGEST_NAME - len(suffix.encode())) + suffix)),
             "source": item.key,
             "source_sha256": digest,
             "label": item.label,
@@ -208,10 +207,3 @@ def _cropped(painting: Painting, box: Sequence[int]) -> Painting:
     top, left, height, width = box
     digest = sha256(f"{painting.sha256} {box}".encode())
     return replace(painting, sha256=digest, image=painting.image[:, top : top + height, left : left + width])
-
-
-def _fitting(name: str, longest: int) -> str:
-    """A name of at most so many bytes: as it is, or its beginning and a mark of the whole."""
-    if len(name.encode()) <= longest:
-        return name
-    return name.encode()[: longest - 9].decode(errors="ignore") + "~" + sha256(name.encode())[:8]

@@ -1,7 +1,6 @@
 """Loading and stylising the images of a plan: what every engine does, in whatever process."""
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robustaug.data.batches import BySize
 from robustaug.data.content import pixels
 from robustaug.data.images import to_uint8
 from robustaug.data.threads import read_ahead
@@ -115,22 +115,17 @@ class Worker:
     def run(self, positions: Iterable[int], has: Has) -> Generator[Step, None, None]:
         """Load and stylise the images at these positions: each image's ``Loaded``, and later what was made of it.
 
-        Variants of one size are gathered, as many as the style takes at once. Where every image has a size of its own
-        batches would never fill: the largest then goes ahead as it is.
+        No result depends on which variants are made together.
         """
-        waiting: dict[torch.Size, list[tuple[Variant, Tensor]]] = defaultdict(list)
         ahead, most = _BATCHES_AHEAD * self.style.batch_size, _BATCHES_WAITING * self.style.batch_size
+        waiting = BySize[tuple[Variant, Tensor]](lambda size: self.style.images_at_once(*size[1:]), most)
         for loaded in read_ahead(partial(self.load, has=has), positions, ahead):
             yield loaded
             for variant in loaded.todo:
                 assert loaded.image is not None
-                shape = loaded.image.shape
-                waiting[shape].append((variant, loaded.image))
-                if len(waiting[shape]) >= self.style.images_at_once(*shape[1:]):
-                    yield from self.make(waiting.pop(shape))
-                elif sum(map(len, waiting.values())) > most:
-                    yield from self.make(waiting.pop(max(waiting, key=lambda size: len(waiting[size]))))
-        for batch in waiting.values():
+                if batch := waiting.add(loaded.image.shape, (variant, loaded.image)):
+                    yield from self.make(batch)
+        for batch in waiting.rest():
             yield from self.make(batch)
 
     def make(self, batch: Sequence[tuple[Variant, Tensor]]) -> list[Made]:

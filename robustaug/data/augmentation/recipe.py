@@ -70,7 +70,7 @@ def read_recipe(path: Path) -> tuple[Technique, ...]:
     for key in content:
         if key != "techniques":
             raise RobustAugError(f"{path}: unknown key '{key}'; a recipe has 'techniques' alone, as [[techniques]]")
-    entries = content.get("techniques", ())
+    entries = content.get("techniques", [])
     if not isinstance(entries, list):
         raise RobustAugError(f"{path}: 'techniques' is no list; write a table [[techniques]] for each")
     try:
