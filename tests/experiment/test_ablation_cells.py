@@ -89,6 +89,14 @@ def test_the_objective_goes_with_the_adversarial_share() -> None:
     assert training == type(training)(**(settings.training.standard().to_dict()))
 
 
+def test_balance() -> None:
+    cells = cells_of(config({"balance": 0.5}, flip=True), "a+b", (0.5,))
+    assert changes(cells, "without-balance") == {"arms.a+b.balance": None}
+    assert changes(cells, "bare-at-0.5") == {
+        "arms.a+b.balance": None, "training.flip": False, "data.train_share": 0.5,
+    }  # fmt: skip
+
+
 def test_the_only_technique_off_is_bare() -> None:
     cells = cells_of(config({}, flip=True), "a+b", (0.5,))
     assert [cell.name for cell in cells] == ["full", "without-flip", "full-at-0.5", "bare-at-0.5"]

@@ -1,7 +1,6 @@
 """The whole ablation on coloured squares: folders, shared variants, numbers, resuming, what is refused."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -43,10 +42,6 @@ def ablated(squares: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         no_reports(patch)
         run_ablation(short(squares), folder, seeds=2, fractions=(0.5,), console=quiet())
     return folder
-
-
-def timeless(content: dict[str, Any]) -> dict[str, Any]:
-    return json.loads(re.sub(r'"(seconds|created)": (\[[^\]]*\]|"[^"]*"|[\d.]+)', r'"\1": 0', json.dumps(content)))
 
 
 def test_folders(ablated: Path, squares: Path) -> None:

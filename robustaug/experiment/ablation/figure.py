@@ -26,11 +26,18 @@ def draw_curve(content: Mapping[str, Any], folder: Path) -> Path | None:
     metrics = list(content["cells"][content["full"]]["metrics"])
     if len(curve) < 2:
         return None
+    values = [
+        seed["value"]
+        for entry in content["cells"].values()
+        for found in entry["metrics"].values()
+        for seed in found["by_seed"]
+    ]
     with chart_style():
         figure = Figure(figsize=(WIDTH, 2.7 * ((len(metrics) + 1) // 2)), layout="constrained")
-        panels = figure.subplots((len(metrics) + 1) // 2, 2, squeeze=False).flatten()
+        panels = figure.subplots((len(metrics) + 1) // 2, 2, sharey=True, squeeze=False).flatten()
         for axes, metric in zip(panels, metrics, strict=False):
             _panel(axes, content, metric)
+        panels[0].set_ylim(0, 107 * max(values))
         for axes in panels[len(metrics) :]:
             axes.remove()
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=2)
@@ -56,5 +63,4 @@ def _panel(axes: Axes, content: Mapping[str, Any], metric: str) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel("training originals")
     axes.set_ylabel("accuracy, %")
-    axes.set_ylim(bottom=0)
     chance_line(axes, content)

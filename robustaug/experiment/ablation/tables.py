@@ -30,8 +30,9 @@ def ablation_markdown(content: Mapping[str, Any]) -> str:
         parts += [
             "## With fewer originals",
             markdown_table(["Originals", "Training", *titles()], curve_rows(content)),
-            "Behind the accuracy of the full configuration stands what it has more than without any technique on the "
-            "same originals.",
+            "The second number is what the full configuration has more than no technique on the same originals. The "
+            "test images are the same, a smaller share of the originals lies in a larger one, and every training has "
+            "the same number of steps.",
         ]
     return "\n\n".join(parts) + "\n"
 
@@ -102,9 +103,9 @@ def caption(content: Mapping[str, Any]) -> str:
     absent = f" {' and '.join(missing)}: not measured, as the protocol has no samples for it." if missing else ""
     return (
         f"Accuracy in percent, mean ± standard deviation over {plural(len(seeds), 'seed')} "
-        f"({', '.join(map(str, seeds))}). In brackets: the difference from the full configuration in points, on the "
-        "same test images and seeds, with its 95% interval over images and seeds; * where the interval does not hold "
-        "0, as one in twenty does by chance. "
+        f"({', '.join(map(str, seeds))}). The second number is the difference from the full configuration in "
+        "points, on the same test images and seeds, with its 95% interval over images and seeds; * where the interval "
+        "does not hold 0, as one in twenty does by chance. "
         f"{plural(content['steps'], 'step')} of {content['batch_size']} images each. "
         f"Test images: {measured}. {norm_text(threat['norm'])} eps {eps_text(threat['eps'])}; "
         f"PGD: {effort(content, 'pgd')}.{luck}{absent}"

@@ -71,7 +71,7 @@ def techniques_of(config: ExperimentConfig, arm: str) -> tuple[Technique, ...]:
             if getattr(standard, entry.name) != getattr(config.training, entry.name)
         }
         found.append(Technique("adversarial", shares | changed))
-    if getattr(section, "balance", None) is not None:
+    if section.balance is not None:
         found.append(Technique("balance", {f"{place}.balance": None}))
     found += _augmentations(config)
     for key, off in SWITCHES.items():
