@@ -11,7 +11,7 @@ from robustaug.exploration.prediction import FOLDS, Share, share_of
 from robustaug.exploration.scan import Scan
 
 _BINS = 20  # of a number, at most: about as many images in each, and not fewer images than bins
-_RING = 8  # the border is this part of the side, on each side
+_RING = 16  # the border is this part of the side, on each side, but 2 px at least
 STRONG, NOTABLE = 0.5, 0.2  # of the way from the largest class's share to 1
 _STRONG_CLASS = 0.8  # precision and recall, their lower ends, from which a class is given away
 _FEWEST = 10  # images of a class that may be called given away
