@@ -66,9 +66,9 @@ def test_the_tables_have_every_number(run: Path) -> None:
     balanced = text_of(run, "balance")
     assert "by classical variants of these images (affine)" in balanced
     assert "a made-up warning" in balanced
-    assert "at least 100.0% of the largest class\u2019s training images. Without: arm clean." in balanced
-    assert "3 40 380 95.0 94.0 +11.0 [+3.1, +18.7] n 100" in balanced  # the accuracies are those of per_class
-    assert "2 380 380 not measured" in balanced
+    assert "at least 100% of the largest class\u2019s training images. Without: arm clean." in balanced
+    assert "3 40 → 380 95.0 → 94.0 +11.0 [+3.1, +18.7] n 100" in balanced  # the accuracies are those of per_class
+    assert "2 380 not measured" in balanced
 
 
 def test_without_a_wider_gap_there_is_no_alarm(content: dict[str, Any], tmp_path: Path, write_run: WRITE) -> None:
