@@ -64,7 +64,13 @@ def edit(folder: Path, **changes: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"path": "../outside.png"}, r"\.\./outside\.png lies outside the folder; only files inside it are copied"),
+        (
+            {"path": "../outside.png"},
+            r"\.\./outside\.png lies outside the folder or goes there; only files inside it are",
+        ),
+        ({"path": "blue/../../made/blue/01__night.png"}, "lies outside the folder or goes there"),
+        ({"path": "blue/../blue/01__night.png"}, "lies outside the folder or goes there"),
+        ({"path": "./blue/01__night.png"}, "lies outside the folder or goes there"),
         ({"path": "/etc/hostname"}, "/etc/hostname lies outside the folder"),
         ({"source": "red/99.png"}, "the source red/99.png of .* is no image of .*; name the data set that"),
         ({"source_sha256": "0" * 64}, r"is not the image that .* was made of \(its SHA-256 differs\)"),

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from robustaug.data import DataSplits, Skipped
@@ -153,8 +153,13 @@ def _check(folder: Path, row: Mapping[str, Any]) -> None:
     for name in ("path", "source", "source_sha256", "label", "kind"):
         if not isinstance(row.get(name), str):
             raise RobustAugError(f"{manifest}: a line has no text under '{name}'; make the variants again")
-    if not (folder / row["path"]).resolve().is_relative_to(folder.resolve()):
-        raise RobustAugError(f"{manifest}: {row['path']} lies outside the folder; only files inside it are copied")
+    path = PurePosixPath(row["path"])
+    # Even a way out and back in is none: the copy's path is made of this one.
+    is_plain = str(path) == row["path"] and ".." not in Path(path).parts
+    if not is_plain or not (folder / path).resolve().is_relative_to(folder.resolve()):
+        raise RobustAugError(
+            f"{manifest}: {row['path']} lies outside the folder or goes there; only files inside it are copied"
+        )
     if row["kind"] not in VARIANT_KINDS:
         raise RobustAugError(
             f"{manifest}: {row['path']} is of kind '{row['kind']}'; variants are {', '.join(VARIANT_KINDS)}"
