@@ -22,6 +22,7 @@ from pydantic import BaseModel
 import robustaug
 from robustaug.attacks import PGD
 from robustaug.cli import app
+from robustaug.data.augmentation import build_techniques
 from robustaug.evaluation import PROTOCOLS
 from robustaug.evaluation.protocol import Protocol
 from robustaug.experiment.config import ArmSection, ExperimentConfig, parse_config
@@ -145,6 +146,10 @@ def test_toml_blocks_are_configurations(page: Path) -> None:
     for language, content in blocks(page.read_text(encoding="utf-8")):
         if language == "toml":
             given = tomllib.loads(content)
+            if "techniques" in given:  # a recipe of augmentation
+                build_techniques(given.pop("techniques"), "techniques")
+                assert not given
+                continue
             given.setdefault("data", {}).setdefault("source", "photos")
             parse_config(given, page.name)
 

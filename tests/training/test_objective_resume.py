@@ -24,6 +24,9 @@ CASES: dict[str, dict[str, Any]] = {
     "advprop": {"advprop": True},
     "advprop trades awp": {"objective": "trades", "advprop": True, "awp": 0.005, "optimizer": "sgd"},
     "ema": {"ema": 0.9, "objective": "n_fgsm"},
+    "classical": {
+        "augmentation": ("rotation", {"name": "hue", "probability": 0.5}, "trivialaugment", "mixup", "cutmix")
+    },
     "train mode": {"attack_mode": "train", "label_smoothing": 0.1, "gradient_clip": 0.5},
 }
 

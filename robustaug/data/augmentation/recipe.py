@@ -86,7 +86,7 @@ def _technique(entry: Entry, where: str) -> Technique:
     if "name" not in table:
         raise RobustAugError(f"{where} has no name; use one of {', '.join(TECHNIQUES)}")
     name = table.pop("name")
-    if name not in TECHNIQUES:
+    if not isinstance(name, str) or name not in TECHNIQUES:
         raise RobustAugError(f"{where}: there is no technique {name!r}; {_nearest(str(name), TECHNIQUES)}")
     kind = TECHNIQUES[name]
     for key in table:
