@@ -75,7 +75,9 @@ def plant_labels(files: dict[str, Path], root: Path, chance: random.Random) -> s
 def plant_copies(files: dict[str, Path], root: Path, chance: random.Random) -> set[frozenset[str]]:
     """Put changed copies of training images into the test part; returns the pairs of keys."""
     pairs = set()
-    for number, key in enumerate(chance.sample(sorted(key for key in files if key.startswith("train/")), COPIES)):
+    for number, key in enumerate(
+        chance.sample(sorted(key for key in files if key.startswith("train/") and "moved_" not in key), COPIES)
+    ):
         image = Image.open(files[key]).convert("RGB")
         way = number % 4
         if way in (1, 2):

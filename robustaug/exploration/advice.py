@@ -110,7 +110,7 @@ def _balance(facts: Facts) -> Advice | None:
         return None
     if ratio == 1:
         return Advice("No balancing", "All classes have the same number of training images.", do=False)
-    sizes = f"{counts['largest']} has {ratio:.1f} times as many training images as {counts['smallest']}"
+    sizes = f"{counts['largest']} has {ratio:.3g} times as many training images as {counts['smallest']}"
     if ratio < UNEVEN:
         return Advice("No balancing", f"{sizes}; below {UNEVEN:g} times it does no harm.", do=False)
     share = max(_BALANCE, round(1 / ratio, 2))

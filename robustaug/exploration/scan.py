@@ -1,7 +1,8 @@
 """Every image decoded once: what its file says, a small copy of its pixels, its hashes."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -82,11 +83,10 @@ class Scan:
         """Whether the images come from files of their own."""
         return any(self.formats)
 
-    @property
+    @cached_property
     def blank(self) -> Tensor:
         """Which images are of one colour, bool (N,)."""
-        flat = self.images.flatten(2).float()
-        return flat.std(2).amax(1) < _BLANK
+        return torch.cat([part.flatten(2).float().std(2).amax(1) < _BLANK for part in torch.split(self.images, 2048)])
 
 
 class _Look(NamedTuple):
@@ -217,7 +217,7 @@ def _scan(
     )
     order = list(KINDS)
     ordered = sorted((*findings, *_suspicious(scan)), key=lambda finding: (order.index(finding.kind), finding.path))
-    return Scan(**{**vars(scan), "findings": tuple(ordered)})
+    return replace(scan, findings=tuple(ordered))
 
 
 def _suspicious(scan: Scan) -> list[Finding]:

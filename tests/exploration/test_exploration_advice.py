@@ -74,7 +74,7 @@ def test_imbalance_suggests_balance(imbalance: float, balance: float | None, tmp
     assert {arm.balance for arm in config_of(facts, tmp_path).arms.values()} == {balance}
     advice = titled(facts, "Balance" if balance else "No balancing")
     assert advice is not None
-    assert f"cat has {imbalance:.1f} times as many training images as dog" in advice.why
+    assert f"cat has {imbalance:g} times as many training images as dog" in advice.why
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def summary(facts: Mapping[str, Any]) -> list[str]:
     elif counts["largest"] == counts["smallest"]:
         uneven = "all classes are of one size"
     else:
-        uneven = f"the largest class has {counts['imbalance']:.1f} times the images of the smallest"
+        uneven = f"the largest class has {counts['imbalance']:.3g} times the images of the smallest"
     lines = [f"{data['images']:,} images in {len(data['classes'])} classes ({parts}); {uneven}."]
     found = [f"{count:,} {KINDS[kind]}" for kind, count in facts["findings"]["counts"].items() if count]
     lines.append(f"Files to look at: {'; '.join(found)}." if found else "No file is broken or suspicious.")
