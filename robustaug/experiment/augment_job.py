@@ -30,8 +30,8 @@ from robustaug.randomness import derive_seed
 
 _BATCH = 128  # images at once, of so many pixels together
 _PIXELS = 1 << 20
-_AHEAD = 512  # images read before they are needed
-_BEHIND = 512  # images waiting to be written
+_AHEAD = 32  # images read before they are needed: those of a camera take 36 MB each
+_BEHIND = 64  # images waiting to be written
 _TRIES = 100  # seeds for a variant in which something is drawn
 
 

@@ -1,5 +1,6 @@
 """A run whose styles are made in the loop and attacked there: nothing on disk, and no painting that is held out."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -113,3 +114,16 @@ def test_mixes_that_cannot_be(content: dict[str, Any], message: str) -> None:
     with pytest.raises(RobustAugError, match=message) as caught:
         parse_config({"data": {"source": "x"}, **content}, "x.toml")
     assert "\n" not in str(caught.value)
+
+
+def test_techniques_survive_the_resolved_configuration() -> None:
+    """What is written into a run folder says the same as what was given; a lone name stays one."""
+    mixed = ["hue", {"name": "mixup", "probability": 0.25, "alpha": 0.2}]
+    for given, names in (("trivialaugment", ["trivialaugment"]), (mixed, ["hue", "mixup"])):
+        config = parse_config({"data": {"source": "x"}, "training": {"augmentation": given}}, "x.toml")
+        again = parse_config(tomllib.loads(config.to_toml()), "again.toml")
+        assert again == config
+        assert [technique.name for technique in again.training.techniques] == names
+        assert again.training.techniques == config.training.techniques
+    assert [technique.name for technique in config.training.mixing] == ["mixup"]
+    assert config.training.augmenter.name == "hue"
