@@ -9,13 +9,15 @@ import pytest
 from experiment_cases import models, numbers, quick_style, quiet, tiny, tree
 
 from robustaug.data import load_data
+from robustaug.data.attributes import read_attributes
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.results import load_evaluation
 from robustaug.evaluation.seeds import SeedVerdicts, difference_over_seeds
 from robustaug.evaluation.statistics import paired_difference
 from robustaug.experiment import ExperimentConfig, run_experiment
 from robustaug.experiment.ablation import run_ablation
-from robustaug.files import read_json, read_jsonl
+from robustaug.experiment.ablation.techniques import cells_of
+from robustaug.files import read_json, read_jsonl, write_json, write_text
 
 CELLS = ["full", "without-stylised", "full-at-0.5", "bare-at-0.5"]
 METRICS = ["clean", "pgd", "corruptions", "unseen_style"]
@@ -145,6 +147,27 @@ def test_what_is_done_is_not_done_again(
 def tiny_with_more_steps(squares: Path) -> ExperimentConfig:
     config = short(squares)
     return config.model_copy(update={"training": type(config.training)(**config.training.to_dict() | {"steps": 5})})
+
+
+def test_attributes_that_changed_are_refused(
+    ablated: Path, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of cells that are done, too; here as if they had been run with these attributes."""
+    out, table = Path(shutil.copytree(ablated, tmp_path / "out")), tmp_path / "seller.csv"
+    table.write_text("path,seller\n" + "".join(f"{key},a\n" for key in load_data(str(squares)).train.keys))
+    config = short(squares)
+    config = config.model_copy(update={"data": config.data.model_copy(update={"attributes": str(table)})})
+    for cell in cells_of(config, "style", (1,)):
+        folder = out / "seed-3" / cell.name
+        write_text(folder / "config.toml", cell.config.to_toml())
+        write_json(
+            folder / "data.json", read_json(folder / "data.json") | {"attributes": read_attributes(table).sha256}
+        )
+    monkeypatch.setattr("robustaug.experiment.ablation.job.run_experiment", lambda *a, **k: pytest.fail("done again"))
+    run_ablation(config, out, seeds=1, fractions=(1,), console=quiet())
+    table.write_text(table.read_text().replace(",a", ",b"))
+    with pytest.raises(RobustAugError, match=r"the file .*seller.csv has changed since the run in .* began"):
+        run_ablation(config, out, seeds=1, fractions=(1,), console=quiet())
 
 
 class Killed(BaseException):

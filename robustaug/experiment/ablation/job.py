@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from robustaug.data import DataSplits, Skipped, load_data
+from robustaug.data.attributes import read_attributes
 from robustaug.data.splits import first_share
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.results import load_evaluation
@@ -94,7 +95,9 @@ def _measured(cell: Cell, seed: int, out: Path, data: DataSplits, console: Conso
     config = cell.config.model_copy(update={"seed": seed})
     folder, variants = out / f"seed-{seed}" / cell.name, out / f"seed-{seed}" / "variants"
     if (folder / "report.json").exists():
-        open_run(folder, config, resume=True, console=console).claim(config, data.fingerprint)
+        file = config.data.attributes
+        attributes = None if file is None else read_attributes(Path(file)).sha256
+        open_run(folder, config, resume=True, console=console).claim(config, data.fingerprint, attributes)
     else:
         run_experiment(config, folder, resume=True, console=console, variants=variants)
     (arm,) = config.arms
