@@ -70,6 +70,7 @@ def edit(folder: Path, **changes: str) -> None:
         ),
         ({"path": "blue/../../made/blue/01__night.png"}, "lies outside the folder or goes there"),
         ({"path": "blue/../blue/01__night.png"}, "lies outside the folder or goes there"),
+        ({"path": "blue/\0.png"}, "lies outside the folder or goes there"),
         ({"path": "./blue/01__night.png"}, "lies outside the folder or goes there"),
         ({"path": "/etc/hostname"}, "/etc/hostname lies outside the folder"),
         ({"source": "red/99.png"}, "the source red/99.png of .* is no image of .*; name the data set that"),

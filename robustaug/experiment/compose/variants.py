@@ -155,7 +155,7 @@ def _check(folder: Path, row: Mapping[str, Any]) -> None:
             raise RobustAugError(f"{manifest}: a line has no text under '{name}'; make the variants again")
     path = PurePosixPath(row["path"])
     # Even a way out and back in is none: the copy's path is made of this one.
-    is_plain = str(path) == row["path"] and ".." not in Path(path).parts
+    is_plain = str(path) == row["path"] and ".." not in Path(path).parts and "\0" not in row["path"]
     if not is_plain or not (folder / path).resolve().is_relative_to(folder.resolve()):
         raise RobustAugError(
             f"{manifest}: {row['path']} lies outside the folder or goes there; only files inside it are copied"
