@@ -12,6 +12,8 @@ from robustaug.experiment.arms import Prepared
 from robustaug.experiment.config import ArmSection, ExperimentConfig
 from robustaug.style.random_style import RandomStyle
 
+_ANY_BALANCE = {"original": None, "balance": None}
+
 
 def groups_of_run(
     prepared: Prepared, styles: VariantSet | RandomStyle | None, evaluations: Mapping[str, ArmEvaluation]
@@ -75,9 +77,9 @@ def describe_balance(prepared: Prepared, evaluations: Mapping[str, ArmEvaluation
 
 
 def unaugmented(config: ExperimentConfig) -> str | None:
-    """The first arm of originals alone, which others are held against; None if there is none."""
-    plain = (name for name, arm in config.arms.items() if arm.model_copy(update={"original": None}) == ArmSection())
-    return next(plain, None)
+    """The first arm of originals alone, which others are held against; where none is, one with a balance; or None."""
+    plain = [name for name, arm in config.arms.items() if arm.model_copy(update=_ANY_BALANCE) == ArmSection()]
+    return min(plain, key=lambda name: config.arms[name].balance is not None, default=None)
 
 
 def _counterpart(config: ExperimentConfig, arm: ArmSection) -> str | None:

@@ -15,6 +15,7 @@ from robustaug.evaluation.results import load_evaluation
 from robustaug.evaluation.statistics import paired_difference
 from robustaug.experiment import ExperimentConfig, run_experiment
 from robustaug.experiment.arms import prepare
+from robustaug.experiment.bias import unaugmented
 from robustaug.files import read_json, read_jsonl
 
 ARMS = {"arms__clean": "{}", "arms__half": "{balance = 0.5}", "arms__balanced": "{balance = 1.0, stylised = 0.5}"}
@@ -171,3 +172,15 @@ def test_stylised_variants_and_a_class_of_too_few(tmp_path: Path) -> None:
     assert {row["style"] for row in rows} <= {painting.name for painting in prepared.training_bank.paintings}
     log = (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
     assert "Class 'red' has 1 training images for" in log
+
+
+@pytest.mark.parametrize(
+    ("arms", "found"),
+    [
+        ({"style": "{stylised = 0.5}", "even": "{balance = 1.0}", "plain": "{}"}, "plain"),
+        ({"style": "{stylised = 0.5, balance = 1.0}", "even": "{balance = 1.0}"}, "even"),
+        ({"style": "{stylised = 0.5}", "hard": "{adversarial = 1.0}"}, None),
+    ],
+)
+def test_the_arm_that_gaps_are_held_against(uneven: Path, arms: dict[str, str], found: str | None) -> None:
+    assert unaugmented(tiny(uneven, **{f"arms__{name}": section for name, section in arms.items()})) == found
