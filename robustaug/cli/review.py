@@ -38,6 +38,7 @@ def review(
     on with at any time.
     """
     import webbrowser  # noqa: PLC0415 - only this command needs it
+    from contextlib import closing  # noqa: PLC0415
 
     from robustaug.errors import RobustAugError  # noqa: PLC0415
 
@@ -51,17 +52,19 @@ def review(
         ) from error
     from robustaug.review.desk import Desk  # noqa: PLC0415 - torch loads only when needed
 
-    desk = Desk(folder, data, root=root, sample=sample)
+    with closing(Desk(folder, data, root=root, sample=sample)) as desk:
 
-    def ready(address: str) -> None:
-        typer.echo(f"Review of {len(desk):,} variants in {desk.gallery.folder}: {address}")
-        typer.echo("Ctrl-C ends it; every decision is on disk as soon as it is made.")
-        if not no_browser:
-            webbrowser.open(address)
+        def ready(address: str) -> None:
+            typer.echo(f"Review of {len(desk):,} variants in {desk.gallery.folder}: {address}")
+            typer.echo("Ctrl-C ends it; every decision is on disk as soon as it is made.")
+            if not no_browser:
+                webbrowser.open(address)
 
-    serve(desk, port, ready)
-    made = desk.decisions()
-    typer.echo(
-        f"{len(made):,} of {len(desk):,} variants are decided: {len(made.excluded):,} left out, "
-        f"{len(made.relabelled):,} relabelled; see {desk.gallery.folder / 'review.jsonl'}"
-    )
+        serve(desk, port, ready)
+        made = desk.decisions()
+        typer.echo(
+            f"{len(made):,} of {len(desk):,} variants are decided: {len(made.excluded):,} left out, "
+            f"{len(made.relabelled):,} relabelled; see {desk.gallery.folder / 'review.jsonl'}"
+        )
+        if len(made.excluded) == len(desk):
+            typer.echo("None is left: training and compose will refuse the folder until some are accepted.")

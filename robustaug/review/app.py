@@ -46,12 +46,14 @@ def create_app(desk: Desk, port: int, token: str) -> App:
         return _json({"size": found.size, "statement": found.statement()})
 
     async def decide(request: Request) -> Response:
-        given = await _body(request, desk.gallery.manifest_sha256)
-        path, verdict, label = (given.get(name) for name in ("path", "decision", "label"))
-        if not isinstance(path, str) or not isinstance(label, str | None):
-            raise HTTPException(400, "A decision needs a path.")
-        await run_in_threadpool(desk.decide, path, verdict, label)
-        return _json({"decided": path})
+        given = (await _body(request, desk.gallery.manifest_sha256)).get("decisions")
+        for made in given if isinstance(given, list) else [given]:
+            if not (isinstance(made, dict) and isinstance(made.get("path"), str)):
+                raise HTTPException(400, "A decision needs a path.")
+            if not isinstance(made.get("label"), str | None):
+                raise HTTPException(400, "A label is a text.")
+            await run_in_threadpool(desk.decide, made["path"], made.get("decision"), made.get("label"))
+        return _json({})
 
     async def undo(request: Request) -> Response:
         await _body(request, desk.gallery.manifest_sha256)

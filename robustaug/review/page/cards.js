@@ -33,6 +33,8 @@ export function verdictText({ decision }) {
 
 // The look of a card or of the single view after a decision.
 export function mark(shown, variant) {
+  if (shown.marked === variant.decision) return;
+  shown.marked = variant.decision;
   shown.dataset.state = variant.decision?.verdict ?? "open";
   shown.querySelector(".verdict").textContent = verdictText(variant);
   for (const each of shown.querySelectorAll("button[data-verdict]")) {
@@ -74,6 +76,7 @@ export function alone(shown, variant, withSource, { decide }) {
     element("div", { class: `figures${second ? " two" : ""}` }, ...figures),
     element("div", { class: "verdicts wide" }, ...verdictButtons((verdict) => decide(variant, verdict), true)),
     element("dl", { class: "facts" }, ...facts));
+  shown.marked = undefined; // all of it is new
   mark(shown, variant);
   if (focused) shown.querySelector(`[data-verdict="${focused}"]`).focus({ preventScroll: true });
 }

@@ -61,11 +61,11 @@ export class Filters {
       const names = [...counts.keys()].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
       const all = element("option", { value: "" }, "all");
       const options = names.map((each, index) => element("option", { value: String(index + 1) }, `${each.replaceAll("_", " ")} (${counts.get(each)})`));
-      const select = this.#select([all, ...options], (value) => {
+      const select = this.#select(name, [all, ...options], (value) => {
         delete this.chosen[name];
         if (value) this.chosen[name] = names[Number(value) - 1];
       });
-      fields.push(element("label", { class: "field" }, title, select));
+      fields.push(element("div", { class: "field" }, element("label", { for: `by-${name}` }, title), select));
     }
     for (const [name, title] of Object.entries(RANGES)) {
       const values = this.variants.map((variant) => variant[name]).filter((value) => value !== null);
@@ -84,13 +84,13 @@ export class Filters {
       fields.push(element("div", { class: "field", role: "group", "aria-label": title }, title, element("span", { class: "range" }, inputs[0], "to", inputs[1])));
     }
     const orders = Object.keys(ORDERS).filter((name) => !(name in RANGES) || name in this.ranges);
-    const order = this.#select(orders.map((name) => element("option", { value: name }, ORDERS[name][0])), (value) => (this.order = value));
-    fields.push(element("label", { class: "field" }, "Order", order));
+    const order = this.#select("order", orders.map((name) => element("option", { value: name }, ORDERS[name][0])), (value) => (this.order = value));
+    fields.push(element("div", { class: "field" }, element("label", { for: "by-order" }, "Order"), order));
     this.container.replaceChildren(...fields);
   }
 
-  #select(options, take) {
-    const select = element("select", {}, ...options);
+  #select(name, options, take) {
+    const select = element("select", { id: `by-${name}` }, ...options);
     let byPointer = false; // then the keyboard goes back to the variants
     select.addEventListener("pointerdown", () => (byPointer = true));
     select.addEventListener("keydown", () => (byPointer = false));

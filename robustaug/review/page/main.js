@@ -61,6 +61,7 @@ function draw() {
 }
 
 let page = [];
+let scrolling = 0;
 
 function drawGrid() {
   const first = at - (at % PAGE);
@@ -76,10 +77,9 @@ function drawGrid() {
 
 function here() {
   for (const old of get("grid").querySelectorAll("[aria-current]")) old.removeAttribute("aria-current");
-  const shown = get("grid").children[at % PAGE];
-  if (!shown) return;
-  shown.setAttribute("aria-current", "true");
-  shown.scrollIntoView({ block: "nearest" });
+  get("grid").children[at % PAGE]?.setAttribute("aria-current", "true");
+  cancelAnimationFrame(scrolling); // a key held down scrolls once a frame
+  scrolling = requestAnimationFrame(() => get("grid").children[at % PAGE]?.scrollIntoView({ block: "nearest" }));
 }
 
 function tellWhere() {
@@ -111,9 +111,9 @@ function tellSaved(count, trouble) {
   if (!count) tellShare();
 }
 
-function tellRefused(text, body) {
+function tellRefused(text) {
   get("trouble").hidden = false;
-  get("trouble").textContent = body.path ? `${body.path} is not decided: ${text}` : text;
+  get("trouble").textContent = text;
 }
 
 let asked = 0;
@@ -136,13 +136,13 @@ function decide(variant, verdict) {
 
 function put(variant, verdict, label) {
   variant.decision = { verdict, label };
-  saver.send("decide", { path: variant.path, decision: verdict, label });
+  saver.decide({ path: variant.path, decision: verdict, label });
   if (at < list.length - 1) at += 1;
   draw();
 }
 
 async function undo() {
-  const undone = await saver.send("undo", {}, { again: false });
+  const undone = await saver.undo();
   if (!undone) return;
   const variant = variants.find((each) => each.path === undone.path);
   variant.decision = undone.decision;

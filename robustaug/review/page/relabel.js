@@ -60,6 +60,7 @@ export class Relabel {
   #choose(index) {
     if (index >= this.#choices.length) return;
     const label = this.#choices[index];
+    document.activeElement.blur(); // at once: the browser itself takes a moment, and the next key would go nowhere
     this.dialog.close();
     this.take(label);
   }
