@@ -17,6 +17,7 @@ from robustaug.errors import RobustAugError
 from robustaug.evaluation.checks import pixel_hashes
 from robustaug.experiment.balance import balance_of_run
 from robustaug.experiment.config import ExperimentConfig
+from robustaug.experiment.energy import EnergyLedger
 from robustaug.experiment.run_folder import RunFolder, open_run
 from robustaug.experiment.variants import make_variants, paintings_of, style_in_loop
 from robustaug.files import read_jsonl, refuse_inside
@@ -97,10 +98,11 @@ def train_arm(config: ExperimentConfig, out: Path, arm: str | None = None, *, co
     with processes.main_first():
         prepared = prepare(config, out, resume=True, console=console)
     run = prepared.run
-    with run.timing("style"), processes.main_first():
-        styles = training_styles(prepared, [name])
-    with run.timing("training"):
-        checkpoint = trained(prepared, styles, name)
+    with EnergyLedger(run.path / "energy.json" if run.writes else None):
+        with run.timing("style"), processes.main_first():
+            styles = training_styles(prepared, [name])
+        with run.timing("training"):
+            checkpoint = trained(prepared, styles, name)
     by, step = checkpoint.extra["training"]["chosen_by"], checkpoint.extra["training"]["chosen_step"]
     rows = [row for row in read_jsonl(run.arm(name) / "history.jsonl") if row["step"] == step and by in row]
     score = f" {rows[-1][by]:.1%}" if rows else ""  # after a return, a step has two

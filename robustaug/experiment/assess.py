@@ -17,6 +17,7 @@ from robustaug.evaluation.protocol import Protocol
 from robustaug.evaluation.report import build_report
 from robustaug.evaluation.transfer import Surrogate
 from robustaug.experiment.config import StyleSection
+from robustaug.experiment.energy import EnergyLedger
 from robustaug.experiment.measure import measured
 from robustaug.experiment.outcome import Arm, describe_data, report_content
 from robustaug.experiment.samples import write_adversarial_samples, write_conflict_samples, write_stylised_samples
@@ -41,6 +42,7 @@ def assess(
     surrogates: Mapping[str, nn.Module] | None = None,
     attributes: Attributes | None = None,
     seed: int = 0,
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Evaluate a classifier and write ``report.json`` and ``report.html``; finished stages are not done again.
 
@@ -60,6 +62,8 @@ def assess(
             ``transfer_samples``.
         attributes: Of the images, for accuracies by group.
         seed: Of everything random.
+        given: Options of the command line by name (``--styles``), for the command that measures the same again; they
+            change nothing.
 
     Returns:
         The report's content.
@@ -85,17 +89,18 @@ def assess(
         config["attributes"] = attributes.sha256
     JobFolder(out, config)  # claims the folder, or refuses one of something else
     unseen = bank.without(checkpoint.extra.get("paintings", ()))
-    styled = styled_test(out / "variants", test, protocol, unseen, StyleSection(), seed)
-    evaluation = measured(
-        out / "arms" / arm,
-        checkpoint.model,
-        test,
-        threat=threat,
-        protocol=protocol,
-        styled=styled,
-        surrogates={name: Surrogate(model.to(default_device())) for name, model in (surrogates or {}).items()},
-        seed=seed,
-    )
+    with EnergyLedger(out / "energy.json") as energy:
+        styled = styled_test(out / "variants", test, protocol, unseen, StyleSection(), seed)
+        evaluation = measured(
+            out / "arms" / arm,
+            checkpoint.model,
+            test,
+            threat=threat,
+            protocol=protocol,
+            styled=styled,
+            surrogates={name: Surrogate(model.to(default_device())) for name, model in (surrogates or {}).items()},
+            seed=seed,
+        )
     write_adversarial_samples(out / "samples", test, threat, {arm: evaluation})
     write_stylised_samples(out / "samples", test, styled.unseen)
     write_conflict_samples(out / "samples", test, styled.conflicts, {arm: evaluation})
@@ -113,8 +118,9 @@ def assess(
         },
         checks=check_subject(checkpoint, test),
         groups=describe_groups({arm: evaluation}, test, {} if attributes is None else attributes.of(test), None),
+        energy=energy.total(),
         seconds={"evaluation": round(evaluation.seconds, 3)},
-        config=config,
+        config=config | ({"given": dict(given)} if given else {}),
     )
     write_json(out / "report.json", content)
     build_report(out)

@@ -50,6 +50,7 @@ def report_content(
     groups: Sequence[Mapping[str, Any]] = (),
     balance: Mapping[str, Any] | None = None,
     seconds: Mapping[str, float],
+    energy: Mapping[str, Any] | None = None,
     config: Mapping[str, Any],
     created: str | None = None,
 ) -> dict[str, Any]:
@@ -69,6 +70,7 @@ def report_content(
         groups: Accuracies by class and attribute; see ``experiment.bias``.
         balance: What the balance of the arms did; see there.
         seconds: Wall-clock time by stage.
+        energy: What ``EnergyLedger.total`` gives.
         config: The resolved configuration.
         created: When the numbers were measured, ISO 8601; None is now.
     """
@@ -92,7 +94,9 @@ def report_content(
             arm_name: {**arm.about, **arm.evaluation.to_dict(), **_doubts(arm_name, all_checks)}
             for arm_name, arm in arms.items()
         },
-        **{name: value for name, value in (("groups", list(groups)), ("balance", balance)) if value},
+        **{
+            name: value for name, value in (("groups", list(groups)), ("balance", balance), ("energy", energy)) if value
+        },
         "comparisons": compare_arms(evaluations) if len(evaluations) > 1 else [],
         "checks": [check.to_dict() for check in all_checks],
         "chance": first.chance,

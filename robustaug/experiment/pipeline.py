@@ -16,6 +16,7 @@ from robustaug.evaluation.transfer import Surrogate
 from robustaug.experiment.arms import Prepared, prepare, trained, training_styles
 from robustaug.experiment.bias import describe_balance, groups_of_run
 from robustaug.experiment.config import ExperimentConfig
+from robustaug.experiment.energy import EnergyLedger
 from robustaug.experiment.measure import measured
 from robustaug.experiment.outcome import Arm, describe_data, report_content, training_curve
 from robustaug.experiment.run_folder import RunFolder
@@ -53,7 +54,12 @@ def run_experiment(
     """
     refuse_several("an experiment")
     prepared = prepare(config, out, resume=resume, console=console, variants=variants)
-    run, data = prepared.run, prepared.data
+    with EnergyLedger(prepared.run.path / "energy.json") as energy:
+        return _run(prepared, energy)
+
+
+def _run(prepared: Prepared, energy: EnergyLedger) -> RunOutcome:
+    run, data, config = prepared.run, prepared.data, prepared.config
     training_bank, held_out_bank = prepared.training_bank, prepared.held_out_bank
     with run.timing("style"):
         styles = training_styles(prepared, config.arms)
@@ -101,6 +107,7 @@ def run_experiment(
             groups=groups_of_run(prepared, styles, evaluations),
             balance=describe_balance(prepared, evaluations),
             seconds=run.seconds(),
+            energy=energy.total(),
             created=load_report(run.path)["created"] if run.report.exists() else None,  # all was measured then
             config=config.model_dump(mode="json"),
         )

@@ -56,7 +56,7 @@ def quiet() -> Console:
     return Console(quiet=True)
 
 
-TIMES = ("seconds", "images_per_second", "created")
+TIMES = ("seconds", "energy", "images_per_second", "created")
 
 
 def numbers(folder: Path) -> dict[str, Any]:

@@ -203,6 +203,7 @@ def report_content() -> dict[str, Any]:
         "chance": 0.1,
         "versions": {"python": "3.12.3", "torch": "2.11.0", "robustaug": "0.1.0"},
         "hardware": {"processor": "Example CPU", "threads": 2, "memory_gib": 4.0, "accelerator": None},
+        "energy": {"cpu_joules": 12345.6, "gpu_joules": None, "not_readable": {"gpu": "no GPU is used"}},
         "seconds": {"data": 1.21, "style": 61.0, "training": 195.5, "evaluation": 60.2, "total": 317.9},
         "config": {"name": "mnist5k demo", "seed": 7, "data": {"source": "mnist5k"}},
     }  # fmt: skip
@@ -330,6 +331,7 @@ def _hostile(report: dict[str, Any]) -> None:
     report["attacks"][HOSTILE] = {HOSTILE: [HOSTILE]}
     report["versions"][HOSTILE] = HOSTILE
     report["hardware"][HOSTILE] = HOSTILE
+    report["energy"]["not_readable"]["gpu"] = HOSTILE
     report["protocol"] = {"name": HOSTILE, "version": 1, "hash": "0" * 12}
     report["config"] = {"checkpoint": HOSTILE, HOSTILE: HOSTILE}
 

@@ -147,6 +147,7 @@ def test_everything_that_was_used_is_stated(page: Page) -> None:
     for text in (
         *("step size", "0.0125", "amplified 2.5 times", "starry-night", "optimizer: learning rate"),
         *("3/broken.png", "truncated image", "9f2c" * 16),
+        *("12,346 J (3.43 Wh)", "not known: no GPU is used"),
         *("Example CPU", "2.11.0", "3 min 16 s", 'name = "mnist5k demo"', "robustaug run config.toml"),
     ):
         assert text in page.text
@@ -224,7 +225,7 @@ def test_hostile_names_are_text(hostile_run: Path) -> None:
 
 def test_missing_parts_still_give_a_page(tmp_path: Path, write_run: WriteRun) -> None:
     def change(report: dict[str, Any]) -> None:
-        for key in ("style", "comparisons", "chance", "config"):
+        for key in ("style", "comparisons", "chance", "config", "groups", "balance", "energy"):
             del report[key]
         report |= {"attacks": {}, "checks": []}
         report["arms"]["clean"]["metrics"]["fgsm"] = {"value": 0.0, "low": 1e-17, "high": 0.004, "n": 1000}  # rounding

@@ -28,6 +28,7 @@ def environment(*folders: Path) -> Environment:
         "percent": wording.percent,
         "interval": wording.interval,
         "duration": wording.duration,
+        "energy": wording.energy,
         "eps": partial(wording.fact, "eps"),
         "norm_text": partial(wording.fact, "norm"),
         "p_value": wording.p_value,

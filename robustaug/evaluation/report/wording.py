@@ -143,6 +143,21 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def energy(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What processors and GPU took, in joules and watt hours, or why that is not known."""
+    reasons = found.get("not_readable") or {}
+    titles = {"cpu": "processors", "gpu": "GPU"}
+    return [
+        (
+            title,
+            f"not known: {reasons.get(kind, 'no reason given')}"
+            if found[f"{kind}_joules"] is None
+            else f"{found[f'{kind}_joules']:,.0f} J ({found[f'{kind}_joules'] / 3600:.3g} Wh)",
+        )
+        for kind, title in titles.items()
+    ]
+
+
 def eps_number(eps: float | str) -> float:
     """An eps of the report as a number; ``"8/255"`` is read as a fraction."""
     if isinstance(eps, str) and "/" in eps:
