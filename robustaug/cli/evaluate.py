@@ -94,6 +94,16 @@ def evaluate(
         surrogates=open_surrogates(surrogate or (), images),
         attributes=columns,
         seed=seed,
+        given={
+            "data": data,
+            "model": model,
+            "--protocol": protocol,
+            "--size": size,
+            "--styles": None if styles is None else str(styles),
+            "--root": None if root is None else str(root),
+            "--surrogate": surrogate or None,
+            "--attributes": None if attributes is None else str(attributes),
+        },
     )
     console = plain_console()
     if (limits := limits_of(classifier)) is not None:

@@ -22,11 +22,11 @@ def plain_console() -> Console:
     return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
 
 
-def run_and_print(config: ExperimentConfig, out: Path, *, resume: bool) -> None:
-    """Run an experiment and print its results; exits 1 if some input files could not be used."""
+def run_and_print(config: ExperimentConfig, out: Path, *, resume: bool, strict: bool = False) -> None:
+    """Run an experiment and print its results; exits as ``print_results``."""
     console = plain_console()
     outcome = run_experiment(config, out, resume=resume, console=console)
-    print_results(console, load_report(out), outcome.report, outcome.skipped)
+    print_results(console, load_report(out), outcome.report, outcome.skipped, strict=strict)
 
 
 def print_results(

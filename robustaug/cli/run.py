@@ -20,9 +20,10 @@ def run(
     out: RunDirectory = None,
     set_: Overrides = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run that is in the folder.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit 1 if a check failed.")] = False,
 ) -> None:
     """Make variants, retrain every arm, evaluate, report."""
     from robustaug.cli.finish import run_and_print  # noqa: PLC0415 - torch loads only when a command needs it
     from robustaug.experiment import load_config  # noqa: PLC0415
 
-    run_and_print(load_config(config, set_ or ()), out or Path("runs") / config.stem, resume=resume)
+    run_and_print(load_config(config, set_ or ()), out or Path("runs") / config.stem, resume=resume, strict=strict)

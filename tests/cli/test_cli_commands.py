@@ -118,6 +118,8 @@ def test_evaluate(cli: CommandLine, work: Path) -> None:
     assert report["data"]["name"] == "images"
     assert report["threat"]["eps"] == 0.1
     assert report["arms"]["model"]["metrics"]["clean"]["n"] == 24
+    given = {name: value for name, value in report["config"]["given"].items() if value is not None}
+    assert given == {"model": "model.safetensors", "data": "images", "--protocol": "quick"}
     again = cli("evaluate", work / "model.safetensors", work / "images", "--eps", "0.1", "--out", work / "out")
     assert (again.code, again.err) == (0, "")  # the same job, by other paths
     assert "holds another job" in cli("evaluate", "model.safetensors", "images", "--eps", "0.2", "--out", "out").line()

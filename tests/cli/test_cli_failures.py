@@ -10,6 +10,7 @@ from cli_cases import CommandLine, coloured_squares
 from PIL import Image
 
 from robustaug.cli import main
+from robustaug.experiment.pipeline import RunOutcome
 
 
 @pytest.mark.parametrize("command", ["run", "attack", "evaluate", "stylize"])
@@ -82,3 +83,24 @@ def test_where_the_images_lie_is_of_no_matter(cli: CommandLine, work: Path) -> N
         assert cli("attack", "model.safetensors", source, "--steps", 2, "--out", out).code == 0
     files = {out: {p.name: p.read_bytes() for p in (work / out).rglob("*") if p.is_file()} for out in ("a", "b")}
     assert files["a"] == files["b"]
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_strict_run_exits_1_where_a_check_failed(
+    cli: CommandLine, work: Path, monkeypatch: pytest.MonkeyPatch, failed: bool
+) -> None:
+    """The run itself is another test's: here it has just ended with one check."""
+    interval = {"value": 0.5, "low": 0.4, "high": 0.6, "n": 100}
+    report = {
+        "name": "r", "data": {}, "threat": {"norm": "linf", "eps": 0.1}, "attacks": {},
+        "arms": {"a": {"metrics": {"clean": interval}}},
+        "checks": [{"name": "gradients", "arm": "a", "passed": not failed, "detail": "none"}],
+    }  # fmt: skip
+    monkeypatch.setattr(
+        "robustaug.cli.finish.run_experiment", lambda *args, **kwargs: RunOutcome(Path("report.html"), ())
+    )
+    monkeypatch.setattr("robustaug.cli.finish.load_report", lambda path: report)
+    assert cli("run", "job.toml").code == 0
+    answer = cli("run", "job.toml", "--strict")
+    assert answer.code == int(failed)
+    assert ("Check failed (a): gradients: none" in answer.out) == failed

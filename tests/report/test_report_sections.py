@@ -123,3 +123,22 @@ def test_an_evaluation_is_reproduced_by_a_command_that_parses(content: dict[str,
     assert options["data"] == "; rm -r photos"
     assert options["protocol"] == ("standard" if protocol == "standard" else "ours.toml")
     assert (options["norm"], options["eps"], options["split"], options["seed"]) == ("linf", "8/255", "validation", 7)
+
+
+def test_an_evaluation_is_reproduced_with_the_options_that_were_given(content: dict[str, Any]) -> None:
+    report = copy.deepcopy(content)
+    given = {
+        "model": "nets/my model.pt", "data": "photos/2020", "--protocol": "deep/ours.toml", "--size": 48,
+        "--styles": "my paintings", "--root": None, "--surrogate": ["a.pt", "models:b"], "--attributes": "sites.csv",
+    }  # fmt: skip
+    report["config"] = {"checkpoint": "/elsewhere/my model.pt", "given": given}
+    report["protocol"] = {"name": "ours"}
+    command = typer.main.get_command(app).commands["evaluate"]  # type: ignore[attr-defined]
+    options = command.make_context("evaluate", shlex.split(s.reproduce(report))[2:]).params
+    names = {name.removeprefix("--"): value for name, value in given.items()}
+    assert {name: options[name] for name in ("model", "data", "protocol", "size", "surrogate")} == {
+        name: names[name] for name in ("model", "data", "protocol", "size", "surrogate")
+    }
+    assert (str(options["styles"]), str(options["attributes"])) == ("my paintings", "sites.csv")
+    assert options["root"] is None
+    assert (options["eps"], options["seed"], str(options["out"])) == ("0.2", 7, "repeated")

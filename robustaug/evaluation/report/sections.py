@@ -186,13 +186,23 @@ def reproduce(report: Report) -> str:
     if "checkpoint" not in config:
         return "robustaug run config.toml --out repeated"
     threat, protocol = report["threat"], (report.get("protocol") or {}).get("name", "quick")
+    found = config.get("given")
+    given = {name: value for name, value in (found if isinstance(found, dict) else {}).items() if value is not None}
+    model, data = (
+        plain(given.pop(name, other))
+        for name, other in (("model", Path(plain(config["checkpoint"])).name), ("data", report["data"]["name"]))
+    )
     options = {
         "--protocol": protocol if protocol in ("quick", "standard") else f"{protocol}.toml",
         "--norm": threat["norm"],
         "--eps": eps_text(threat["eps"]),
         "--split": report["data"].get("split", "test"),
         "--seed": report["seed"],
+        **given,
         "--out": "repeated",
     }
-    words = ["robustaug", "evaluate", Path(plain(config["checkpoint"])).name, report["data"]["name"]]
-    return shlex.join([*words, *(str(word) for option in options.items() for word in option)])
+    words = ["robustaug", "evaluate", model, data]
+    for name, values in options.items():
+        for value in values if isinstance(values, list) else [values]:
+            words += [name, str(value)]
+    return shlex.join(words)
