@@ -41,29 +41,41 @@ def class_counts(images: ImageSet) -> list[int]:
     return counts
 
 
-def plan(train: ImageSet, ratio: float, seed: int) -> list[Planned]:
-    """The variants that bring every class to ``ratio`` times the largest class, rounded up.
+def variants_each(
+    labels: Sequence[str | int], keys: Sequence[str], ratio: float, seed: int, *, each: int = 0
+) -> list[int]:
+    """How many variants of each image bring every class to ``ratio`` times the largest class, rounded up.
 
-    In each class the images take turns, in an order that the seed draws, so that no two images of a class differ by
-    more than one variant. A class without images cannot be brought up.
+    Originals and variants count together. In each class the images take turns, in an order that the seed draws, so
+    that no two images of a class differ by more than one variant. A class without images cannot be brought up.
 
     Args:
-        train: the training images.
+        labels: of the images.
+        keys: of the images.
         ratio: in (0, 1].
         seed: of the orders.
+        each: variants that every image gets in any case.
     """
-    counts, labels = class_counts(train), train.labels.tolist()
-    target = _target(counts, ratio)
-    stems = output_stems(train.keys, (train.class_names[label] for label in labels))
-    members: list[list[int]] = [[] for _ in counts]
-    for row in sorted(range(len(train)), key=lambda row: derive_seed(seed, train.keys[row], "balance")):
+    members: dict[str | int, list[int]] = {label: [] for label in labels}
+    for row in sorted(range(len(keys)), key=lambda row: derive_seed(seed, keys[row], "balance")):
         members[labels[row]].append(row)
-    wanted = []
-    for order in members:
-        for turn in range(target - len(order) if order else 0):
-            row, number = order[turn % len(order)], turn // len(order) + 1
-            wanted.append(Planned(row, number, f"{stems[row]}-{number}.png"))
-    return wanted
+    target = _target([len(order) * (1 + each) for order in members.values()], ratio)
+    counts = [each] * len(keys)
+    for order in members.values():
+        for turn in range(target - len(order) * (1 + each)):
+            counts[order[turn % len(order)]] += 1
+    return counts
+
+
+def plan(train: ImageSet, ratio: float, seed: int) -> list[Planned]:
+    """The variants of a balance, see ``variants_each``: of each image, in the order of their numbers."""
+    names = [train.class_names[label] for label in train.labels.tolist()]
+    counts, stems = variants_each(names, train.keys, ratio, seed), output_stems(train.keys, names)
+    return [
+        Planned(row, number, f"{stem}-{number}.png")
+        for row, (stem, count) in enumerate(zip(stems, counts, strict=True))
+        for number in range(1, count + 1)
+    ]
 
 
 def _target(counts: Sequence[int], ratio: float) -> int:

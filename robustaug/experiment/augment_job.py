@@ -3,8 +3,6 @@
 Images are read ahead and written behind in threads, so that the augmenter waits for neither.
 """
 
-import math
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -17,6 +15,7 @@ from torch import Tensor
 
 from robustaug.data import Skipped
 from robustaug.data.augmenter import Augmenter, ClassicalAugmenter, as_rows
+from robustaug.data.balance import variants_each
 from robustaug.data.batches import BySize
 from robustaug.data.content import Item, pixels
 from robustaug.data.images import to_uint8
@@ -63,21 +62,11 @@ class AugmentSettings:
             )
 
     def counts(self, items: Sequence[Item]) -> list[int]:
-        """Variants of each item; in a class the images take turns, in an order that the seed draws."""
-        counts = [self.per_image] * len(items)
+        """Variants of each item."""
         if self.balance is None:
-            return counts
-        sizes = Counter(item.label for item in items)
-        members: dict[str, list[int]] = {label: [] for label in sizes}
-        for position in sorted(
-            range(len(items)), key=lambda place: derive_seed(self.seed, items[place].key, "balance")
-        ):
-            members[items[position].label].append(position)
-        target = math.ceil(self.balance * max(sizes.values()) * (1 + self.per_image) - 1e-9)
-        for label, positions in members.items():
-            for turn in range(target - sizes[label] * (1 + self.per_image)):
-                counts[positions[turn % len(positions)]] += 1
-        return counts
+            return [self.per_image] * len(items)
+        labels, keys = [item.label for item in items], [item.key for item in items]
+        return variants_each(labels, keys, self.balance, self.seed, each=self.per_image)
 
 
 @dataclass(frozen=True)
