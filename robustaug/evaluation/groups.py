@@ -40,13 +40,13 @@ def describe_groups(
         gap, and without two others there is none. ``widening`` is this arm's gap minus that of the arm ``against``.
     """
     reference = evaluations[against] if against else None
-    classes = [test.class_names[label] for label in test.labels.tolist()]
+    columns = {"class": (test.class_names, test.labels)}
+    columns |= {attribute: _numbered(values) for attribute, values in attributes.items()}
     rows = []
-    for attribute, values in {"class": classes, **attributes}.items():
-        order = test.class_names if attribute == "class" else sorted(set(values) - {""})
+    for attribute, (names, numbers) in columns.items():
         arms = {
             arm: {
-                metric: _of_metric(evaluation, None if arm == against else reference, metric, values, order)
+                metric: _of_metric(evaluation, None if arm == against else reference, metric, names, numbers)
                 for metric in evaluation.per_class
             }
             for arm, evaluation in evaluations.items()
@@ -63,29 +63,35 @@ def class_differences(
     The arms' verdicts on one image are paired (``statistics.paired_difference``); metrics that were not measured on the
     same images are left out.
     """
-    names = [test.class_names[label] for label in test.labels.tolist()]
     found: dict[str, dict[str, dict[str, float]]] = {name: {} for name in test.class_names}
     for metric in after.per_class:
         if before.samples.get(metric) != after.samples[metric]:
             continue
-        for name, rows in _groups(after, metric, names, test.class_names).items():
+        for name, rows in _groups(after, metric, test.class_names, test.labels).items():
             change = paired_difference(before.verdicts[metric][rows], after.verdicts[metric][rows])
             found[name][metric] = change._asdict()
     return found
 
 
-def _groups(arm: ArmEvaluation, metric: str, values: Sequence[str], order: Sequence[str]) -> dict[str, Tensor]:
-    """Which of the images behind a metric have which value; without values that none has."""
+def _numbered(values: Sequence[str]) -> tuple[tuple[str, ...], Tensor]:
+    """The different values, sorted, and the place of each among them, int64 (N,); an empty one is -1."""
+    names = tuple(sorted(set(values) - {""}))
+    place = {name: number for number, name in enumerate(names)}
+    return names, torch.tensor([place.get(value, -1) for value in values])
+
+
+def _groups(arm: ArmEvaluation, metric: str, names: Sequence[str], numbers: Tensor) -> dict[str, Tensor]:
+    """Which of the images behind a metric are of which group; without groups that have none."""
     if metric != "clean":
-        values = [values[row] for row in arm.attacked[: len(arm.verdicts[metric])].tolist()]
-    groups = {name: torch.tensor([value == name for value in values]) for name in order}
+        numbers = numbers[arm.attacked[: len(arm.verdicts[metric])]]
+    groups = {name: numbers == number for number, name in enumerate(names)}
     return {name: rows for name, rows in groups.items() if rows.any()}
 
 
 def _of_metric(
-    arm: ArmEvaluation, reference: ArmEvaluation | None, metric: str, values: Sequence[str], order: Sequence[str]
+    arm: ArmEvaluation, reference: ArmEvaluation | None, metric: str, names: Sequence[str], numbers: Tensor
 ) -> dict[str, Any]:
-    correct, groups = arm.verdicts[metric], _groups(arm, metric, values, order)
+    correct, groups = arm.verdicts[metric], _groups(arm, metric, names, numbers)
     found: dict[str, Any] = {
         "values": {name: accuracy_interval(correct[rows]).to_dict() for name, rows in groups.items()},
         "too_small": [name for name, rows in groups.items() if int(rows.sum()) < SMALL],
