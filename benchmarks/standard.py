@@ -64,7 +64,7 @@ def compare(checkpoint: Checkpoint, samples: ImageSet, threat: ThreatModel, seed
     print(f"  pyautoattack  {theirs.seconds:8.1f} s  {float(reference_stands.float().mean()):.2%}", flush=True)
     difference = 100 * float(stands.float().mean() - reference_stands.float().mean())
     return {
-        "case": f"standard, {threat}, {checkpoint.model.spec.name}, {len(samples)} images",
+        "case": f"standard, {threat}, {checkpoint.path.stem}, {len(samples)} images",
         "library": "robustaug",
         "robust_accuracy": float(stands.float().mean()),
         "reference_robust_accuracy": float(reference_stands.float().mean()),
