@@ -77,12 +77,8 @@ def summary(facts: Mapping[str, Any]) -> list[str]:
     )
     if facts["labels"] is not None:
         labels = facts["labels"]
-        lines.append(
-            "No label is doubted."
-            if not labels["listed"]
-            else f"{len(labels['listed']):,} of {labels['examined']:,} labels are doubted; about "
-            f"{labels['expected_right']:,.0f} of these doubts should be right, if the model holds."
-        )
+        doubted = f"{len(labels['listed']):,} of {labels['examined']:,} labels are doubted"
+        lines.append(f"{doubted}: look at them before you change any." if labels["listed"] else "No label is doubted.")
     telling = [
         f"{each['name'].capitalize()} alone predicts the class of {100 * each['accuracy']['value']:.1f}% of the "
         f"images, where the largest class is {100 * each['majority']:.1f}%."
