@@ -208,7 +208,7 @@ def test_killed_in_its_second_cell(
     assert len(content["curve"]) == 1  # one share is no curve
     assert not (out / "figures").exists()
     assert "With fewer originals" not in (out / "ablation.md").read_text()
-    assert "the luck of the seed is not in the intervals" in (out / "ablation.md").read_text()
+    assert "of seed 3 alone, whose luck is not in the intervals" in (out / "ablation.md").read_text()
 
 
 def test_what_is_refused_before_anything_is_made(squares: Path, tmp_path: Path) -> None:

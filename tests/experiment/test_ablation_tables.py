@@ -138,7 +138,7 @@ def test_what_is_not_measured_is_said(tmp_path: Path) -> None:
     assert "Corruptions: not measured, as the protocol has no samples for it." in text
     assert text.count("not measured") == 4 + 4 + 1
     assert "±" not in text.split("\n\n")[2]  # of one seed there is no spread
-    assert "Of one seed: the luck of the seed is not in the intervals." in text
+    assert "Accuracy in percent, of seed 0 alone, whose luck is not in the intervals." in text
 
 
 def test_page_and_figure(tmp_path: Path) -> None:

@@ -98,17 +98,17 @@ def caption(content: Mapping[str, Any]) -> str:
     threat, seeds = content["threat"], content["seeds"]
     numbers = {metric: entry["n"] for metric, entry in content["cells"][content["full"]]["metrics"].items()}
     measured = ", ".join(f"{metric_title(metric)} on {n:,}" for metric, n in numbers.items())
-    luck = "" if len(seeds) > 1 else " Of one seed: the luck of the seed is not in the intervals."
+    several = f"mean ± standard deviation over {plural(len(seeds), 'seed')} ({', '.join(map(str, seeds))})"
+    spread = several if len(seeds) > 1 else f"of seed {seeds[0]} alone, whose luck is not in the intervals"
     missing = [metric_title(metric) for metric in METRICS if metric not in numbers]
     absent = f" {' and '.join(missing)}: not measured, as the protocol has no samples for it." if missing else ""
     return (
-        f"Accuracy in percent, mean ± standard deviation over {plural(len(seeds), 'seed')} "
-        f"({', '.join(map(str, seeds))}). The second number is the difference from the full configuration in "
-        "points, on the same test images and seeds, with its 95% interval over images and seeds; * where the interval "
-        "does not hold 0, as one in twenty does by chance. "
+        f"Accuracy in percent, {spread}. The second number is the difference from the full configuration in points, on "
+        "the same test images and seeds, with its 95% interval; * where the interval does not hold 0, as one in twenty "
+        "does by chance. "
         f"{plural(content['steps'], 'step')} of {content['batch_size']} images each. "
         f"Test images: {measured}. {norm_text(threat['norm'])} eps {eps_text(threat['eps'])}; "
-        f"PGD: {effort(content, 'pgd')}.{luck}{absent}"
+        f"PGD: {effort(content, 'pgd')}.{absent}"
     )
 
 
