@@ -4,7 +4,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from review_cases import TOKEN, Serve, Served, write_variants
@@ -16,25 +15,31 @@ from robustaug.review.server import server_of
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """``serve(folder, data=None, sample=None)`` starts the server of a review on a free port."""
-    running: list[tuple[Any, threading.Thread, Desk]] = []
+    """``serve(folder, data=None, sample=None)`` starts the server of a review, on a free port."""
+    running: list[Served] = []
 
-    def start(folder: Path, data: Path | None = None, sample: int | None = None) -> Served:
+    def start(
+        folder: Path, data: Path | None = None, sample: int | None = None, *, port: int = 0, token: str = TOKEN
+    ) -> Served:
         desk = Desk(folder, None if data is None else str(data), sample=sample)
-        listening = socket.create_server(("127.0.0.1", 0))
-        port = listening.getsockname()[1]
-        server = server_of(create_app(desk, port, TOKEN))
+        listening = socket.create_server(("127.0.0.1", port))
+        taken = listening.getsockname()[1]
+        server = server_of(create_app(desk, taken, token))
         thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
-        running.append((server, thread, desk))
-        return Served(desk, port)
+
+        def stop() -> None:
+            server.should_exit = True
+            thread.join(10)
+            listening.close()
+            desk.close()
+
+        running.append(Served(desk, taken, token, stop))
+        return running[-1]
 
     yield start
-    for server, _, _ in running:
-        server.should_exit = True
-    for _, thread, desk in running:
-        thread.join(10)
-        desk.close()
+    for served in running:
+        served.stop()
 
 
 @pytest.fixture

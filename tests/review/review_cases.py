@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import torch
 
@@ -63,6 +64,8 @@ class Served:
 
     desk: Desk
     port: int
+    token: str
+    stop: Callable[[], None]
 
     @property
     def origin(self) -> str:
@@ -70,7 +73,7 @@ class Served:
 
     @property
     def address(self) -> str:
-        return f"{self.origin}/?token={TOKEN}"
+        return f"{self.origin}/?token={quote(self.token)}"
 
     def ask(self, path: str, body: Any = None, *, token: str | None = TOKEN, **headers: str) -> Answer:
         """A GET, or with a body a POST; an underscore in a header's name stands for a hyphen."""

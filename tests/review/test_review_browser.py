@@ -104,16 +104,18 @@ def test_a_killed_server_loses_nothing(serve: Serve, open_page: Open, variants: 
     page = open_page(served)
     press(page, "a", "r")
     saved(page)
-    page.route("**/decide", lambda route: route.abort())  # as a dead server looks to the page
+    served.stop()
     press(page, "r", "a")
-    page.wait_for_selector("#trouble:not([hidden])")
-    assert page.locator("#trouble").inner_text() == (
+    sync_api.expect(page.locator("#trouble")).to_have_text(
         "2 decisions are not saved yet: the server does not answer. Start the review again, on this port. "
         "This page then goes on by itself."
     )
     assert page.locator("#saved").inner_text() == "2 not saved yet"
     assert len(read_decisions(variants)) == 2
-    page.unroute("**/decide")
+    again = serve(variants, tmp_path / "data", port=served.port, token="another-token")
+    sync_api.expect(page.locator("#trouble")).to_contain_text("Open the address that it printed, in this browser.")
+    assert again.written() == served.written()
+    page.context.new_page().goto(again.address)
     saved(page)
     assert page.locator("#trouble").is_hidden()
     assert [row["decision"] for row in served.written()] == ["accept", "reject", "reject", "accept"]
@@ -299,6 +301,14 @@ def test_keys_in_fields_are_letters(serve: Serve, open_page: Open, variants: Pat
     assert served.written() == []
 
 
+# What reaches out of the screen, or out of the column of filters.
+BEYOND = """[...document.querySelectorAll("main *, aside *")]
+    .filter((each) => !each.closest(".states, .wide, .hidden, [hidden]"))
+    .filter((each) => each.getBoundingClientRect().right >
+        (each.closest("main, aside").getBoundingClientRect().right || innerWidth) + 1)
+    .map((each) => each.outerHTML.slice(0, 80))"""
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1440, "light")])
 def test_layout_holds_and_axe_finds_no_serious_problem(
     serve: Serve, open_page: Open, variants: Path, tmp_path: Path, width: int, scheme: str
@@ -314,6 +324,7 @@ def test_layout_holds_and_axe_finds_no_serious_problem(
         if key:
             press(page, key)
         assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.evaluate(BEYOND) == []
         found = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
         assert len(found["passes"]) > 15
         problems = [

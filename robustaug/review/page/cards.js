@@ -68,7 +68,7 @@ export function alone(shown, variant, withSource, { decide }) {
   const [first, second] = pair(variant, withSource);
   const figure = (content, text) => element("figure", {}, content, element("figcaption", {}, text));
   const figures = second ? [figure(first, "Original"), figure(second, "Variant")] : [figure(first, "Variant")];
-  const rows = Object.entries(FACTS).filter(([fact]) => variant[fact] !== null).map(([fact, title]) => [title, variant[fact]]);
+  const rows = Object.entries(FACTS).filter(([fact]) => variant[fact] !== null).map(([fact, title]) => [title, fact === "technique" ? words(variant[fact]) : variant[fact]]);
   const facts = [...rows, ...variant.facts].map(([title, text]) => element("div", {}, element("dt", {}, words(title)), element("dd", {}, String(text))));
   const focused = shown.contains(document.activeElement) ? document.activeElement.dataset.verdict : null;
   shown.replaceChildren(
