@@ -13,6 +13,8 @@ from robustaug.errors import RobustAugError
 from robustaug.hardware import to_device
 from robustaug.randomness import fold
 
+_CACHED = 1 << 18  # values: 1 MiB
+
 
 class Augmenter(Protocol):
     """What makes one variant of each image: classical, stylised or adversarial.
@@ -101,7 +103,11 @@ class ClassicalAugmenter:
         Raises:
             RobustAugError: images that are not float32 of shape (N, 3, H, W).
         """
-        return self.apply(images, self.draw(seeds))
+        # Beyond a processor's cache every operation waits for memory: large images go in small parts.
+        most = max(1, _CACHED // max(1, images[:1].numel())) if images.device.type == "cpu" else max(1, len(images))
+        parts = zip(images.split(most), seeds.split(most), strict=True)
+        done = [self.apply(part, self.draw(own)) for part, own in parts]
+        return done[0] if len(done) == 1 else torch.cat(done)
 
     def draw(self, seeds: Tensor) -> list[Draw]:
         """What each technique does to a batch; the position in the recipe tells its seeds from the others'."""

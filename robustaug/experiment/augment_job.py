@@ -4,7 +4,7 @@ Images are read ahead and written behind in threads, so that the augmenter waits
 """
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -116,6 +116,7 @@ def augment_images(
         progress_bar("Augmenting", total=total) as advance,
         closing(read_ahead(partial(plan.load, folder=folder), positions, _AHEAD)) as steps,
         WriteBehind(_BEHIND) as writing,
+        _one_thread(),
     ):
 
         def store(row: dict[str, Any], image: Tensor) -> None:
@@ -139,6 +140,17 @@ def augment_images(
             written += make(batch)
     folder.finish()
     return AugmentResult(written, done, tuple(skipped))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """A block in which torch computes in one thread: the other cores read, encode and write meanwhile."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True, eq=False)
