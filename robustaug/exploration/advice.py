@@ -158,6 +158,9 @@ def _colour(facts: Facts) -> Advice | None:
         why = f"{_percent(drawn)} of all pixels are black or white: drawings, in which colour and light say nothing."
         return Advice("No colour changes", why, do=False)
     spread = facts["looks"]["brightness"]["high"] - facts["looks"]["brightness"]["low"]
+    if facts["looks"]["grey"] == 1:
+        why = f"Every image is grey; 90% of them lie within {spread:.2f} of each other in brightness, from 0 to 1."
+        return Advice("Brightness and contrast", why, settings=_augmented("brightness", "contrast"))
     if grey is not None and _loss(grey) >= _COLOUR:
         why = f"In grey the feature model has {_change(grey)}: colour tells classes apart, so hue and saturation stay."
         return Advice("Brightness and contrast", why, settings=_augmented("brightness", "contrast"))

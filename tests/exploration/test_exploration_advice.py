@@ -16,7 +16,7 @@ PHOTOS: dict[str, Any] = {
     "data": {"name": "photos", "classes": ["cat", "dog"], "images": 1200, "listed": 1200, "parts": {"train": 1000}},
     "counts": {"largest": "cat", "smallest": "dog", "imbalance": 1.0, "per_class": 500.0, "missing": []},
     "files": {"different_sizes": 1, "width": QUANTILES, "height": QUANTILES, "shorter_side": QUANTILES},
-    "looks": {"brightness": {"low": 0.3, "high": 0.7}, "black_or_white": 0.05},
+    "looks": {"grey": 0.5, "brightness": {"low": 0.3, "high": 0.7}, "black_or_white": 0.05},
     "findings": {"counts": {"unreadable": 0}},
     "duplicates": {"straddling": 0, "contradicting": 0},
     "labels": {"examined": 1200, "accuracy": {"value": 0.8}, "noise": 0.0, "listed": []},
@@ -97,6 +97,10 @@ def test_colour_is_left_where_it_tells_classes_apart(tmp_path: Path) -> None:
     coloured = config_of(changed(invariances__grey=RISKY), tmp_path)
     assert coloured.training.augmentation == ("brightness", "contrast")
     assert coloured.style.preserve_color
+
+
+def test_grey_images_have_no_hue_to_change(tmp_path: Path) -> None:
+    assert config_of(changed(looks__grey=1.0), tmp_path).training.augmentation == ("brightness", "contrast")
 
 
 def test_drawings_get_no_colour_changes_and_a_larger_eps(tmp_path: Path) -> None:
