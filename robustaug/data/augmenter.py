@@ -105,7 +105,7 @@ class ClassicalAugmenter:
         """
         # Beyond a processor's cache every operation waits for memory: large images go in small parts.
         most = max(1, _CACHED // max(1, images[:1].numel())) if images.device.type == "cpu" else max(1, len(images))
-        parts = zip(images.split(most), seeds.split(most), strict=True)
+        parts = zip(torch.split(images, most), torch.split(seeds, most), strict=True)
         done = [self.apply(part, self.draw(own)) for part, own in parts]
         return done[0] if len(done) == 1 else torch.cat(done)
 
