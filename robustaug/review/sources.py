@@ -44,7 +44,7 @@ class Sources:
             if image is None:
                 raise RobustAugError(self.note or f"{variant.source} is not in {self.name}, or has changed")
             return encode_png(image)
-        path = self.folder / variant.source
+        path = _find(self.folder, variant.source)
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -94,8 +94,19 @@ def _open(gallery: Gallery, data: str, root: Path | None) -> Sources:
         folder = Path(data).expanduser()
         if not folder.is_dir():
             raise RobustAugError(f"there is no image folder {data}; name the one that the variants were made from")
+        if not any(_find(folder, variant.source).exists() for variant in gallery.variants):
+            raise RobustAugError(
+                f"{data} has none of the originals, such as {gallery.variants[0].source}; name the folder that the "
+                "variants were made from"
+            )
         return Sources(data, folder=folder)
     images, _ = load_images(data, root=root)
     wanted = {variant.source_sha256 for variant in gallery.variants}
     found = {digest: image for digest, image in zip(images.sha256, images.images, strict=True) if digest in wanted}
     return Sources(data, images={digest: image.clone() for digest, image in found.items()})
+
+
+def _find(folder: Path, source: str) -> Path:
+    """The file of an original: variants that were made of the folder ``train`` name it without that folder."""
+    path, below_train = folder / source, folder / "train" / source
+    return below_train if below_train.exists() and not path.exists() else path

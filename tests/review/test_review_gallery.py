@@ -113,6 +113,21 @@ def test_originals_of_a_folder(variants: Path) -> None:
         sources.png(gallery.variants[1])
 
 
+def test_originals_of_a_part_are_found_below_the_whole_folder(variants: Path) -> None:
+    data, whole = variants.parent / "data", variants.parent / "photos"
+    whole.mkdir()
+    data.rename(whole / "train")  # variants were made of photos/train; the review is given photos
+    gallery = read_gallery(variants)
+    shown = find_sources(gallery, str(whole), None).png(gallery.variants[1])
+    assert decode_image(shown).unique().tolist() == [3]
+
+
+def test_a_folder_without_any_of_the_originals_is_refused(variants: Path, tmp_path: Path) -> None:
+    (tmp_path / "other" / "cat").mkdir(parents=True)
+    with pytest.raises(RobustAugError, match=r"other has none of the originals, such as cat/0000.png; name the folder"):
+        find_sources(read_gallery(variants), str(tmp_path / "other"), None)
+
+
 def test_large_originals_are_shown_smaller(variants: Path) -> None:
     path = variants.parent / "data" / "cat" / "0000.png"
     Image.effect_noise((2048, 100), 50).convert("RGB").save(path)
