@@ -40,10 +40,13 @@ class Share:
     def statement(self) -> str:
         """What may be said, in one or two sentences."""
         if self.low is None or self.high is None:
+            so_far = f"{self.decided:,} of {self.size:,} decided, {self.bad:,} bad so far."
+            if self.bad:
+                return f"{so_far} The interval follows when all {self.size:,} are decided."
             could = _percent(none_bad(self.size, self.total))
             return (
-                f"{self.decided:,} of {self.size:,} decided, {self.bad:,} bad so far. If none of the {self.size:,} is "
-                f"bad, fewer than {could} of all {self.total:,} are (95% confidence)."
+                f"{so_far} If none of the {self.size:,} is bad, fewer than {could} of all {self.total:,} are "
+                "(95% confidence)."
             )
         if self.size == self.total:
             return f"All {self.total:,} were looked at: {self.bad:,} are bad, {_percent(self.bad / self.total)}."

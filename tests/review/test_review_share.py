@@ -16,8 +16,9 @@ GOOD, BAD, OTHER = Decision("accept"), Decision("reject"), Decision("relabel", "
 def test_nothing_is_stated_before_all_of_the_sample_is_decided() -> None:
     found = share_of_bad([GOOD, BAD, None, OTHER], 100)
     assert (found.size, found.decided, found.bad, found.low, found.high) == (4, 3, 2, None, None)
-    assert found.statement() == (
-        "3 of 4 decided, 2 bad so far. If none of the 4 is bad, fewer than 52.7% of all 100 are (95% confidence)."
+    assert found.statement() == "3 of 4 decided, 2 bad so far. The interval follows when all 4 are decided."
+    assert share_of_bad([GOOD, GOOD, None, None], 100).statement() == (
+        "2 of 4 decided, 0 bad so far. If none of the 4 is bad, fewer than 52.7% of all 100 are (95% confidence)."
     )
 
 
