@@ -82,6 +82,7 @@ def test_what_cannot_be_read_is_listed(content: Path, cli: CommandLine, monkeypa
         ("", "recipe.toml: techniques is empty; name a technique"),
         ("techniques = []", "recipe.toml: techniques is empty; name a technique"),
         ("[techniques]\nname = 'hue'", "'techniques' is no list; write a table [[techniques]] for each"),
+        ("[data]\nsource = 'photos'", "recipe.toml is a configuration for robustaug run; here a recipe is wanted"),
         ("technique = ['hue']", "recipe.toml: unknown key 'technique'; a recipe has 'techniques' alone"),
         ("techniques = ['huw']", "techniques[1]: there is no technique 'huw'; did you mean 'hue'?"),
         ("techniques = [3]", "techniques[1] is 3; it is a technique's name, or a table with one"),

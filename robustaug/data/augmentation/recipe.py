@@ -67,6 +67,10 @@ def read_recipe(path: Path) -> tuple[Technique, ...]:
         RobustAugError: names the file, the place and what is wrong; see ``build_techniques``.
     """
     content = read_toml(path, "recipe")
+    if "data" in content:  # as the recipe.toml of robustaug explore
+        raise RobustAugError(
+            f"{path} is a configuration for robustaug run; here a recipe is wanted, techniques alone, as [[techniques]]"
+        )
     for key in content:
         if key != "techniques":
             raise RobustAugError(f"{path}: unknown key '{key}'; a recipe has 'techniques' alone, as [[techniques]]")
