@@ -16,7 +16,7 @@ class LayoutName(StrEnum):
 
 
 def compose(
-    data: Annotated[str, typer.Argument(help="An image folder, or a named set such as mnist5k.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="An image folder, or a named set such as mnist5k.")],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="New or empty folder, or one of this same job, to go on.")],
     variants: Annotated[
         list[Path],

@@ -54,6 +54,8 @@ def test_files_that_cannot_be_used_are_listed(cli: CommandLine, work: Path, atta
         "  images/red/notes.txt: not an image file (.txt)",
         "  attacked/red/03.png: the file is empty",
     ]
+    card = (work / "larger" / "DATACARD.md").read_text()
+    assert "| attacked/red/03.png | the file is empty |" in card
 
 
 def test_refusals_are_one_line(cli: CommandLine, work: Path, attacked: Path) -> None:

@@ -198,7 +198,7 @@ def _attribute_table(composition: Composition, column: int) -> list[str]:
 def _skipped(composition: Composition) -> list[str]:
     if not composition.skipped:
         return []
-    rows = [[Path(item.path).name, item.reason] for item in composition.skipped]
+    rows = [[item.path, item.reason] for item in composition.skipped]
     return ["## Files that could not be used", "", *_table(["file", "reason"], rows)]
 
 
