@@ -8,7 +8,7 @@ from robustaug.data import Skipped
 
 def list_skipped(skipped: Sequence[Skipped]) -> None:
     """Print each skipped file and its reason on standard error."""
-    print(f"{len(skipped)} files could not be used:", file=sys.stderr)
+    print(f"{len(skipped):,} {'file' if len(skipped) == 1 else 'files'} could not be used:", file=sys.stderr)
     for item in skipped:
         print(f"  {_on_one_line(item.path)}: {item.reason}", file=sys.stderr)
 

@@ -34,8 +34,8 @@ def review(
 ) -> None:
     """Open a page on this machine to accept, reject or relabel variants, one by one or in a grid.
 
-    Every decision is in DIR/review.jsonl at once. Training and compose obey it. Ctrl-C ends the review; it can be gone
-    on with at any time.
+    Every decision is in DIR/review.jsonl at once. Training and compose obey it. Ctrl-C ends the review;
+    the same command goes on with it.
     """
     import webbrowser  # noqa: PLC0415 - only this command needs it
     from contextlib import closing  # noqa: PLC0415

@@ -149,7 +149,7 @@ def training_styles(prepared: Prepared, arms: Iterable[str]) -> VariantSet | Ran
     if not run.writes:
         return load_variants(folder, images)
     if not (folder / MANIFEST).exists():
-        run.say(f"Stylising {settings.variants} training images with {len(bank)} paintings")
+        run.say(f"Stylising {min(settings.variants, len(images))} training images with {len(bank)} paintings")
     styles = make_variants(folder, images, settings.variants, bank, settings, config.seed)
     if styles.left_out:
         run.say(f"Left out {styles.left_out} of {styles.left_out + len(styles)} variants, as {REVIEW} says")

@@ -53,7 +53,7 @@ def test_train_says_where_the_checkpoint_is_and_how_good_and_what_is_next(cli: C
 def test_run_goes_on_from_a_trained_arm(
     cli: CommandLine, trained: Path, work: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    names = {"config.toml", "data.json", "seconds.json", "log.txt", "arms"}
+    names = {"config.toml", "data.json", "energy.json", "seconds.json", "log.txt", "arms"}
     assert {path.name for path in trained.iterdir()} == names  # no variants: the arm wants none
     before = (trained / ARM / "model.safetensors").read_bytes()
     with monkeypatch.context() as patch:
@@ -109,7 +109,7 @@ def test_bad_input_of_train(cli: CommandLine, trained: Path, work: Path, monkeyp
     (work / "images" / "red" / "notes.txt").write_text("")
     answer = cli("train", "job.toml")
     assert answer.code == 1
-    assert answer.err.splitlines()[0] == "1 files could not be used:"
+    assert answer.err.splitlines()[0] == "1 file could not be used:"
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert "an experiment runs in one process, but a launcher started 2" in cli("run", "job.toml", "--resume").line()
 
