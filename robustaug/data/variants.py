@@ -12,10 +12,9 @@ from robustaug.data.decisions import REVIEW, read_decisions
 from robustaug.data.decode import check_memory, parallel
 from robustaug.data.images import read_image
 from robustaug.data.imageset import ImageSet
+from robustaug.data.jobs import MANIFEST
+from robustaug.data.manifest import read_manifest
 from robustaug.errors import RobustAugError
-from robustaug.files import read_jsonl
-
-MANIFEST = "manifest.jsonl"
 
 
 @dataclass(frozen=True)
@@ -58,13 +57,9 @@ def load_variants(folder: Path, originals: ImageSet, kinds: Collection[str] = ("
             hash, label, kind, path or image is wrong.
     """
     folder = Path(folder)
-    listed = {
-        str(row.get("path")): row for row in read_jsonl(folder / MANIFEST)
-    }  # a later line replaces an earlier one
-    if not listed:
-        raise RobustAugError(f"no variants in {folder}: {MANIFEST} is missing or empty; make them first")
-    decisions = read_decisions(folder)
-    rows = [listed[path] for path in sorted(listed.keys() - decisions.excluded - decisions.relabelled.keys())]
+    listed, decisions = read_manifest(folder), read_decisions(folder)
+    unused = decisions.excluded | decisions.relabelled.keys()
+    rows = [row for path, row in listed.items() if path not in unused]
     if not rows:
         raise RobustAugError(
             f"none of the {len(listed)} variants in {folder} is left after review; accept some with robustaug review, "
@@ -128,12 +123,7 @@ def _check_row(
 ) -> int:
     """The index of a manifest line's original."""
     manifest = folder / MANIFEST
-    for name in ("path", "source", "source_sha256", "label", "kind"):
-        if not isinstance(row.get(name), str):
-            raise RobustAugError(f"{manifest}: a line has no text under '{name}'; make the variants again")
     path, source = row["path"], row["source"]
-    if not (folder / path).resolve().is_relative_to(folder.resolve()):
-        raise RobustAugError(f"{manifest}: {path} lies outside the folder; only files inside it are read")
     if row["kind"] not in kinds:
         raise RobustAugError(
             f"{manifest}: {path} is of kind '{row['kind']}'; only {' and '.join(kinds)} variants are read from disk, "

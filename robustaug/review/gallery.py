@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from robustaug.data.jobs import MANIFEST
-from robustaug.data.rows import read_rows
+from robustaug.data.manifest import TEXTS, read_manifest
 from robustaug.errors import RobustAugError
 from robustaug.files import sha256
 
-_TEXTS = ("path", "source", "source_sha256", "label", "kind")
 _TECHNIQUES = ("technique", "style", "attack")
-_SHOWN_APART = {*_TEXTS, *_TECHNIQUES, "strength", "label_probability"}
+_SHOWN_APART = {*TEXTS, *_TECHNIQUES, "strength", "label_probability"}
 
 
 @dataclass(frozen=True)
@@ -90,32 +89,13 @@ def variants_folder(path: Path) -> Path:
 
 
 def read_gallery(folder: Path) -> Gallery:
-    """Read the manifest of a folder; of two lines with one path the later counts.
+    """Read the manifest of a folder.
 
     Raises:
-        RobustAugError: no variants, a line that lacks a text, or a path that leads outside the folder.
+        RobustAugError: as ``data.manifest.read_manifest``.
     """
-    manifest, inside = folder / MANIFEST, folder.resolve()
-    variants: dict[str, Variant] = {}
-    for row in read_rows(manifest):
-        for name in _TEXTS:
-            if not isinstance(row.get(name), str):
-                raise RobustAugError(f"{manifest}: a line has no text under '{name}'; make the variants again")
-        path = str(row["path"])
-        if not _resolved(folder / path).is_relative_to(inside):
-            raise RobustAugError(f"{manifest}: {path} lies outside the folder; only files inside it are shown")
-        variants[path] = _variant(row)
-    if not variants:
-        raise RobustAugError(f"no variants in {folder}: {MANIFEST} is missing or empty; make them first")
-    listed = tuple(variants[path] for path in sorted(variants))
-    return Gallery(folder, listed, sha256(manifest.read_bytes()))
-
-
-def _resolved(path: Path) -> Path:
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError, ValueError):  # links in a circle, a zero byte
-        return Path("/")
+    variants = tuple(_variant(row) for row in read_manifest(folder).values())
+    return Gallery(folder, variants, sha256((folder / MANIFEST).read_bytes()))
 
 
 def _variant(row: Mapping[str, Any]) -> Variant:

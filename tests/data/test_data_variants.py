@@ -45,6 +45,9 @@ def test_variants_come_in_the_order_of_their_paths(tmp_path: Path, originals: Im
     [
         ({"path": "../outside.png"}, "outside.png lies outside the folder"),
         ({"path": "/etc/hostname"}, "lies outside the folder"),
+        ({"path": "dog/../dog/1_0.png"}, "lies outside the folder or goes there"),
+        ({"path": "dog/\0.png"}, "lies outside the folder"),
+        ({"path": "circle.png"}, "lies outside the folder|circle.png is missing"),
         ({"path": "dog/none.png"}, "dog/none.png is missing"),
         ({"source": "test/dog/9.png"}, "test/dog/9.png is not among the training images"),
         ({"source_sha256": "other"}, "dog/1.png has changed since its variant dog/1_0.png was made"),
@@ -58,6 +61,7 @@ def test_wrong_lines_are_refused(tmp_path: Path, originals: ImageSet, changes: d
     folder = tmp_path / "variants"
     write_png(folder / "dog" / "1_0.png", torch.zeros(3, 8, 9, dtype=torch.uint8))
     write_png(tmp_path / "outside.png", torch.zeros(3, 8, 9, dtype=torch.uint8))
+    (folder / "circle.png").symlink_to("circle.png")
     write_jsonl(folder / "manifest.jsonl", [row(**changes)])
     with pytest.raises(RobustAugError, match=message) as caught:
         load_variants(folder, originals)
@@ -74,6 +78,8 @@ def test_wrong_images_are_refused(tmp_path: Path, originals: ImageSet) -> None:
         load_variants(tmp_path, originals)
 
 
-def test_no_variants(tmp_path: Path, originals: ImageSet) -> None:
+@pytest.mark.parametrize("content", ["", "[1]\n3\n"])
+def test_no_variants(tmp_path: Path, originals: ImageSet, content: str) -> None:
+    (tmp_path / "manifest.jsonl").write_text(content)
     with pytest.raises(RobustAugError, match=r"no variants in .*manifest.jsonl is missing or empty"):
         load_variants(tmp_path, originals)

@@ -63,7 +63,7 @@ def test_a_run_folder_means_its_training_variants(variants: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"path": "../data/cat/0000.png"}, r"\.\./data/cat/0000.png lies outside the folder; only files inside it are"),
+        ({"path": "../data/cat/0000.png"}, r"\.\./data/cat/0000.png lies outside the folder or goes there"),
         ({"path": "/etc/passwd"}, "/etc/passwd lies outside the folder"),
         ({"path": "cat/../../data/cat/0000.png"}, "lies outside the folder"),
         ({"path": "link.png"}, "link.png lies outside the folder"),

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from robustaug.data import DataSplits, Skipped
@@ -13,10 +13,11 @@ from robustaug.data.decisions import Decision, Decisions, read_decisions
 from robustaug.data.decode import fit, parallel
 from robustaug.data.images import decode_image
 from robustaug.data.jobs import JOB, MANIFEST
+from robustaug.data.manifest import read_manifest
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.checks import pixel_hashes
 from robustaug.experiment.compose.originals import File, below_class, parts_of
-from robustaug.files import read_json, read_jsonl, sha256
+from robustaug.files import read_json, sha256
 
 VARIANT_KINDS = ("stylised", "classical", "adversarial")
 
@@ -111,15 +112,14 @@ def variant_files(folder: Path, number: int, originals: Originals) -> tuple[Orig
             another manifest.
     """
     manifest = folder / MANIFEST
-    rows = {str(row.get("path")): row for row in read_jsonl(manifest)}
-    if not rows:
-        raise RobustAugError(f"no variants in {folder}: {MANIFEST} is missing or empty; name a folder of variants")
-    decisions = read_decisions(folder)
+    rows, decisions = read_manifest(folder), read_decisions(folder)
     left_out, decided = Counter[str](), Counter[str]()
     todo: list[tuple[dict[str, Any], str]] = []
-    for path in sorted(rows):
-        row = rows[path]
-        _check(folder, row)
+    for path, row in rows.items():
+        if row["kind"] not in VARIANT_KINDS:
+            raise RobustAugError(
+                f"{manifest}: {path} is of kind '{row['kind']}'; variants are {', '.join(VARIANT_KINDS)}"
+            )
         source = originals.source_of(row, manifest)
         decision = decisions.decision(path)
         decided["undecided" if decision is None else decision.verdict] += 1
@@ -146,24 +146,6 @@ def variant_files(folder: Path, number: int, originals: Originals) -> tuple[Orig
 class _Seen:
     sha256: str
     reason: str = ""
-
-
-def _check(folder: Path, row: Mapping[str, Any]) -> None:
-    manifest = folder / MANIFEST
-    for name in ("path", "source", "source_sha256", "label", "kind"):
-        if not isinstance(row.get(name), str):
-            raise RobustAugError(f"{manifest}: a line has no text under '{name}'; make the variants again")
-    path = PurePosixPath(row["path"])
-    # Even a way out and back in is none: the copy's path is made of this one.
-    is_plain = str(path) == row["path"] and ".." not in Path(path).parts and "\0" not in row["path"]
-    if not is_plain or not (folder / path).resolve().is_relative_to(folder.resolve()):
-        raise RobustAugError(
-            f"{manifest}: {row['path']} lies outside the folder or goes there; only files inside it are copied"
-        )
-    if row["kind"] not in VARIANT_KINDS:
-        raise RobustAugError(
-            f"{manifest}: {row['path']} is of kind '{row['kind']}'; variants are {', '.join(VARIANT_KINDS)}"
-        )
 
 
 def _against(path: str, source: str, decisions: Decisions, originals: Originals) -> str:
