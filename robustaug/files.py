@@ -158,9 +158,7 @@ def refuse_inside(out: Path, source: Path) -> None:
         RobustAugError: ``out`` is ``source`` or lies below it.
     """
     if source.is_dir() and out.resolve().is_relative_to(source.resolve()):
-        raise RobustAugError(
-            f"output folder {out} lies inside the image folder {source}; choose one outside it with --out"
-        )
+        raise RobustAugError(f"output folder {out} lies inside the image folder {source}; choose one outside it")
 
 
 def _unwritable(path: Path, error: OSError) -> RobustAugError:

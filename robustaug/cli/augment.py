@@ -46,18 +46,19 @@ def augment(
     Writes OUT/CLASS/NAME__augmented-1.png, ... and manifest.jsonl. It can be interrupted: the same command then goes on
     where it stopped. Images that cannot be used are listed at the end; the exit code is then 1.
     """
-    from robustaug.cli.jobs import parse_shard, refuse_inside_content  # noqa: PLC0415 - as torch below
+    from robustaug.cli.jobs import parse_shard  # noqa: PLC0415 - as torch below
     from robustaug.cli.listing import list_skipped  # noqa: PLC0415
     from robustaug.data.augmentation import read_recipe  # noqa: PLC0415 - torch loads only when a command needs it
     from robustaug.data.augmenter import ClassicalAugmenter  # noqa: PLC0415
     from robustaug.data.content import folder_items  # noqa: PLC0415
     from robustaug.experiment.augment_job import AugmentSettings, augment_images  # noqa: PLC0415
+    from robustaug.files import refuse_inside  # noqa: PLC0415
 
     part = parse_shard(shard)
     if per_image is None:
         per_image = 1 if balance is None else 0
     settings = AugmentSettings(per_image, balance, seed)
-    refuse_inside_content(out_dir, content_dir)
+    refuse_inside(out_dir, content_dir)
     augmenter = ClassicalAugmenter(read_recipe(recipe))
     items, not_images = folder_items(content_dir, leave or ())
     result = augment_images(items, out_dir, augmenter, settings, shard=part, overwrite=overwrite)

@@ -1,7 +1,6 @@
 """What the commands that fill a folder share."""
 
 import re
-from pathlib import Path
 
 from robustaug.errors import RobustAugError
 
@@ -16,13 +15,3 @@ def parse_shard(text: str) -> tuple[int, int]:
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
         raise RobustAugError(f"--shard {text!r} is not I/N with 1 <= I <= N, for example 1/4")
     return int(match[1]) - 1, int(match[2])
-
-
-def refuse_inside_content(out: Path, content: Path) -> None:
-    """Keep a job's output out of the folder that it reads.
-
-    Raises:
-        RobustAugError: ``out`` is ``content`` or lies below it.
-    """
-    if out.resolve().is_relative_to(content.resolve()):
-        raise RobustAugError(f"output folder {out} lies inside the content folder {content}; choose one outside it")

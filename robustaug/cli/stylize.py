@@ -161,10 +161,11 @@ def stylize(
     Writes OUT_DIR/CLASS/NAME__PAINTING.png, manifest.jsonl and contact_sheet.png. It can be interrupted: the same
     command then goes on where it stopped. Images that cannot be used are listed at the end; the exit code is then 1.
     """
-    from robustaug.cli.jobs import parse_shard, refuse_inside_content  # noqa: PLC0415
+    from robustaug.cli.jobs import parse_shard  # noqa: PLC0415
     from robustaug.cli.listing import list_skipped  # noqa: PLC0415 - torch loads only when a command needs it
     from robustaug.cli.style_options import bank_of, check_of, method_of, range_of, size_of  # noqa: PLC0415
     from robustaug.data.content import folder_items  # noqa: PLC0415
+    from robustaug.files import refuse_inside  # noqa: PLC0415
     from robustaug.style.job import JobSettings  # noqa: PLC0415
     from robustaug.style.job import stylize as run_job  # noqa: PLC0415
 
@@ -178,7 +179,7 @@ def stylize(
         blend=blend,
         style_scale=None if style_scale is None else range_of("--style-scale", style_scale),
     )
-    refuse_inside_content(out_dir, content_dir)
+    refuse_inside(out_dir, content_dir)
     style = method_of(
         method.value,
         color="luminance" if preserve_color else color.value,

@@ -98,7 +98,10 @@ def read_attributes(path: Path) -> Attributes:
     for number, row in rows[1:]:
         if len(row) != len(head):
             raise RobustAugError(f"{path}, line {number} has {len(row)} cells, the head has {len(head)}; mend the line")
-        key = PurePosixPath(row[key_column].replace("\\", "/")).as_posix()  # ./shirt/1.png is shirt/1.png
+        named = row[key_column]
+        if "/" not in named:  # else a backslash is part of a name
+            named = named.replace("\\", "/")
+        key = PurePosixPath(named).as_posix()  # ./shirt/1.png is shirt/1.png
         if key in values:
             raise RobustAugError(f"{path}, line {number}: there are two rows for {key}; keep one of them")
         values[key] = tuple(cell for column, cell in enumerate(row) if column != key_column)

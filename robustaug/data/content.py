@@ -8,13 +8,17 @@ from pathlib import Path
 
 from torch import Tensor
 
+from robustaug.data.folder import NO_TEXT, PART_NAMES, is_visible, shown
 from robustaug.data.images import SUFFIXES, decode_image
 from robustaug.data.imageset import ImageSet, Skipped
 from robustaug.errors import RobustAugError
 from robustaug.files import sha256
 
-_PARTS = ("train", "validation", "val", "valid", "test")
-_IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
+# What this program itself writes beside images: whatever it wrote it takes without complaint.
+_RECORDS = frozenset(
+    {"job.json", "manifest.jsonl", "dropped.jsonl", "review.jsonl", "metadata.jsonl", "attributes.csv", "DATACARD.md",
+     "README.md"}
+)  # fmt: skip
 _FOLDER = "a folder"
 
 
@@ -75,7 +79,8 @@ def folder_items(folder: Path, leave: Collection[str] = ()) -> tuple[list[Item],
 
     Nothing is read yet. Keys are paths below ``folder``; the label is the class folder: the first one, or the one below
     ``train``, ``validation`` or ``test``. Links to folders are followed, but for those that lead back to where they
-    came from. Hidden files, Thumbs.db and desktop.ini are left out in silence.
+    came from. Hidden files, Thumbs.db, desktop.ini and the lists that this program writes beside images are left out in
+    silence.
 
     Args:
         folder: any tree of folders with images in it.
@@ -95,16 +100,18 @@ def folder_items(folder: Path, leave: Collection[str] = ()) -> tuple[list[Item],
         if problem and Path(path) == folder:
             raise RobustAugError(f"content folder {folder} {problem}; name a folder with images in it")
         key = Path(path).relative_to(folder).as_posix()
-        shown = key.encode(errors="backslashreplace").decode()
+        name = shown(key)
         suffix = Path(path).suffix
+        if Path(path).name in _RECORDS:
+            continue
         if _label(key) in leave:
             left.add(_label(key))
         elif problem:
-            skipped.append(Skipped(shown, problem))
+            skipped.append(Skipped(name, problem))
         elif suffix.lower() not in SUFFIXES:
-            skipped.append(Skipped(shown, f"not an image file ({suffix or 'no suffix'})"))
-        elif shown != key:
-            skipped.append(Skipped(shown, "its name is not valid UTF-8; rename it"))
+            skipped.append(Skipped(name, f"not an image file ({suffix or 'no suffix'})"))
+        elif name != key:
+            skipped.append(Skipped(name, NO_TEXT))
         else:
             items.append(Item(key, _label(key), partial(_read, path)))
     if unknown := sorted(set(leave) - left):
@@ -119,7 +126,7 @@ def folder_items(folder: Path, leave: Collection[str] = ()) -> tuple[list[Item],
 
 def _label(key: str) -> str:
     folders = key.split("/")[:-1]
-    if len(folders) > 1 and folders[0].lower() in _PARTS:
+    if len(folders) > 1 and folders[0].lower() in PART_NAMES:
         folders = folders[1:]
     return folders[0] if folders else ""
 
@@ -133,7 +140,7 @@ def _walk(folder: str, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[str
             yield folder, "a link that leads back to a folder around it"
             return
         with os.scandir(folder) as found:
-            entries = sorted((entry for entry in found if _is_visible(entry.name)), key=lambda entry: entry.name)
+            entries = sorted((entry for entry in found if is_visible(entry.name)), key=lambda entry: entry.name)
     except OSError as error:
         yield folder, f"cannot be read: {error.strerror or error}"
         return
@@ -155,10 +162,6 @@ def _kind(entry: os.DirEntry[str]) -> str:
     except OSError as error:
         return f"cannot be read: {error.strerror or error}"
     return "neither a file nor a folder"
-
-
-def _is_visible(name: str) -> bool:
-    return name[0] != "." and name.lower() not in _IGNORED
 
 
 def _read(path: str) -> bytes:

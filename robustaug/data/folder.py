@@ -9,8 +9,9 @@ from robustaug.data.imageset import Skipped
 from robustaug.data.splits import Source, limit_per_class
 from robustaug.errors import RobustAugError
 
-_PART_NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
+PART_NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
 _IGNORED = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
+NO_TEXT = "its name is not valid UTF-8; rename it"
 _LAYOUT = "lay it out as ROOT/CLASS/image.png or ROOT/train/CLASS/image.png"
 
 
@@ -59,10 +60,10 @@ def find_parts(folder: Path) -> dict[str, Path]:
         RobustAugError: two folders for one part.
     """
     inside = subfolders(folder)
-    found = [path for path in inside if path.name.lower() in _PART_NAMES and subfolders(path)]
+    found = [path for path in inside if path.name.lower() in PART_NAMES and subfolders(path)]
     parts: dict[str, Path] = {}
     for path in found:
-        part = _PART_NAMES[path.name.lower()]
+        part = PART_NAMES[path.name.lower()]
         if part in parts:
             raise RobustAugError(f"{folder} has both {parts[part].name}/ and {path.name}/; keep one of them")
         parts[part] = path
@@ -71,14 +72,16 @@ def find_parts(folder: Path) -> dict[str, Path]:
     return parts if parts and is_split else {"": folder}
 
 
-def refuse_twins(folder: Path, names: Iterable[str]) -> None:
-    """Refuse class names that differ in case alone: other file systems take them for one.
+def check_class_names(folder: Path, names: Iterable[str]) -> None:
+    """Refuse class names that differ in case alone, which other file systems take for one, and those that are no text.
 
     Raises:
-        RobustAugError: names two of them.
+        RobustAugError: names them.
     """
     seen: dict[str, str] = {}
     for name in sorted(names):
+        if shown(name) != name:
+            raise RobustAugError(f"{folder}: the name of the class folder {shown(name)} is not valid UTF-8; rename it")
         if (twin := seen.setdefault(name.casefold(), name)) != name:
             raise RobustAugError(
                 f"{folder}: the class folders '{twin}' and '{name}' differ only in case; rename or merge them"
@@ -92,7 +95,7 @@ def _class_names(folder: Path, parts: dict[str, Path]) -> tuple[str, ...]:
         has_images = any(path.suffix.lower() in SUFFIXES for path in visible(folder))
         what = "has images but no class folders" if has_images else "is empty"
         raise RobustAugError(f"image folder {folder} {what}; {_LAYOUT}")
-    refuse_twins(folder, everything)
+    check_class_names(folder, everything)
     # Training goes first, because what it lacks is what cannot be learnt.
     for part in sorted(names, key=lambda part: part != "train"):
         missing = sorted(everything - names[part])
@@ -122,8 +125,11 @@ def _list_files(
         found: list[ImageFile] = []
         for label, name in enumerate(names):
             for path in _walk(root / name):
-                if path.suffix.lower() in SUFFIXES:
-                    found.append(ImageFile(path, path.relative_to(folder).as_posix(), label))
+                key = path.relative_to(folder).as_posix()
+                if shown(key) != key:
+                    skipped.append(Skipped(shown(str(path)), NO_TEXT))
+                elif path.suffix.lower() in SUFFIXES:
+                    found.append(ImageFile(path, key, label))
                 else:
                     skipped.append(Skipped(str(path), f"not an image file ({path.suffix or 'no suffix'})"))
         kept = limit_per_class([file.key for file in found], [file.label for file in found], limit, seed)
@@ -146,4 +152,14 @@ def subfolders(folder: Path) -> list[Path]:
 
 def visible(folder: Path) -> list[Path]:
     """Everything in a folder but hidden files and those that systems leave behind, by name."""
-    return sorted(path for path in folder.iterdir() if path.name[0] != "." and path.name.lower() not in _IGNORED)
+    return sorted(path for path in folder.iterdir() if is_visible(path.name))
+
+
+def shown(name: str) -> str:
+    """A name that may be written as UTF-8, whatever bytes it is made of."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def is_visible(name: str) -> bool:
+    """Whether a file or folder of this name counts: it is not hidden, and no system left it behind."""
+    return name[0] != "." and name.lower() not in _IGNORED

@@ -14,9 +14,9 @@ from robustaug.style.gatys import Gatys
 from robustaug.style.job import JobSettings, items_of, stylize
 from robustaug.style.method import Color
 from robustaug.style.random_style import RandomStyle
+from robustaug.style.settings import MIN_SIDE
 from robustaug.style.vgg import load_encoder
 
-SMALLEST_SIDE = 16
 Method = Literal["gatys", "adain"]
 METHODS: dict[Method, type[Gatys] | type[AdaIN]] = {"gatys": Gatys, "adain": AdaIN}
 
@@ -83,10 +83,8 @@ def style_in_loop(originals: ImageSet, bank: StyleBank, settings: StyleSection) 
 
 def _check_size(images: ImageSet) -> None:
     height, width = images.images.shape[2:]
-    if min(height, width) < SMALLEST_SIDE:
-        raise RobustAugError(
-            f"style transfer needs {SMALLEST_SIDE} px, images are {height}x{width}; set data.size higher"
-        )
+    if min(height, width) < MIN_SIDE:
+        raise RobustAugError(f"style transfer needs {MIN_SIDE} px, images are {height}x{width}; set data.size higher")
 
 
 def _color(settings: StyleSection) -> Color:

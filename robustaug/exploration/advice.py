@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from robustaug.style.settings import MIN_SIDE
+
 ALL_ARMS = "*"
 UNEVEN = 1.5  # largest over smallest class, from which balance is advised
 _BALANCE = 0.5  # the share of the largest class that the small ones are brought up to, unless they have more
@@ -227,9 +229,10 @@ _RULES: tuple[Callable[[Facts], Advice | None], ...] = (
 
 
 def working_size(facts: Facts) -> int | None:
-    """The side to work at, in px; None where all images are alike and small, and keep their size."""
+    """The side to work at, in px; None where all images are alike, neither large nor too small for style transfer."""
     files = facts["files"]
-    if files["different_sizes"] == 1 and max(files["width"]["most"], files["height"]["most"]) <= _SMALL:
+    fits = max(files["width"]["most"], files["height"]["most"]) <= _SMALL and files["shorter_side"]["least"] >= MIN_SIDE
+    if files["different_sizes"] == 1 and fits:
         return None
     return 32 if files["shorter_side"]["median"] <= _TINY else 64
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustaug.data.folder import find_parts, refuse_twins, subfolders, visible
+from robustaug.data.folder import check_class_names, find_parts, shown, subfolders, visible
 from robustaug.data.images import SUFFIXES
 from robustaug.errors import RobustAugError
 
@@ -71,7 +71,7 @@ def list_folder(folder: Path) -> Listing:
 def _listed(folder: Path) -> Listing:
     parts = find_parts(folder)
     names = sorted({path.name for root in parts.values() for path in subfolders(root)})
-    refuse_twins(folder, names)
+    check_class_names(folder, names)
     candidates: list[Candidate] = []
     findings = [_finding(folder, path, "misplaced", "not in a class folder") for path in _loose_images(folder, parts)]
     inside = folder.resolve()
@@ -118,7 +118,7 @@ def _odd_link(path: Path, inside: Path) -> str | None:
         return "leads nowhere"
     if target.is_dir():
         return "leads to a folder; its images are not used"
-    return None if target.is_relative_to(inside) else f"leads out of the folder, to {_shown(os.fspath(target))}"
+    return None if target.is_relative_to(inside) else f"leads out of the folder, to {shown(os.fspath(target))}"
 
 
 def _finding(folder: Path, path: Path, kind: str, reason: str) -> Finding:
@@ -126,9 +126,4 @@ def _finding(folder: Path, path: Path, kind: str, reason: str) -> Finding:
 
 
 def _key(folder: Path, path: Path) -> str:
-    return _shown(path.relative_to(folder).as_posix())
-
-
-def _shown(name: str) -> str:
-    """A name that may be written as UTF-8, whatever bytes it is made of."""
-    return name.encode(errors="backslashreplace").decode()
+    return shown(path.relative_to(folder).as_posix())

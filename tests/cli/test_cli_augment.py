@@ -129,7 +129,7 @@ def test_recipes_that_cannot_be(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("in", "in/a/out"), "output folder in/a/out lies inside the content folder in; choose one outside it"),
+        (("in", "in/a/out"), "output folder in/a/out lies inside the image folder in; choose one outside it"),
         (("none", "out"), "content folder none does not exist; name a folder with images in it"),
         (("in", "out", "--per-image", "0"), "cannot make 0 variants an image; take 1 or more"),
         (("in", "out", "--balance", "1.5"), "balance is 1.5; it is a share of the largest class, above 0 and up to 1"),

@@ -48,6 +48,11 @@ def test_ways_to_write_the_same(tmp_path: Path, text: str | bytes) -> None:
     assert attributes.of(images()) == {"camera": ("A", "B", "A"), "site": ("north", "", "south")}
 
 
+def test_a_backslash_in_a_name_stays(tmp_path: Path) -> None:
+    attributes = read_attributes(written(tmp_path, "path,camera\ncat/a\\b.png,A\n"))
+    assert attributes.values == {"cat/a\\b.png": ("A",)}
+
+
 def test_rows_of_no_image_are_named(tmp_path: Path) -> None:
     attributes = read_attributes(written(tmp_path, GOOD + "cat/9.png,A,north\n"))
     assert attributes.check(KEYS) == ("cat/9.png",)

@@ -1,6 +1,7 @@
 """Image folders as people have them: what is used, what is listed, what is refused."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def test_bad_files_are_listed_and_the_rest_goes_on(make_folder: MakeFolder) -> N
     for ignored in (".hidden.png", "Thumbs.db", "desktop.ini"):
         (root / "cat" / ignored).write_bytes(b"x")
     (root / ".git").mkdir()
+    Path(os.fsdecode(os.fsencode(root) + b"/dog/\xff.png")).write_bytes((root / "dog" / "00.png").read_bytes())
     images, skipped = load_images(str(root), size=8)
     assert len(images) == 9
     assert "cat/nested/deep/00.png" in images.keys
@@ -58,6 +60,7 @@ def test_bad_files_are_listed_and_the_rest_goes_on(make_folder: MakeFolder) -> N
         "dog/dot.png": "1x1 px is too small; at least 8 px a side are needed",
         "dog/wide.png": "20000x10 px is too large; make it smaller first",
         "loose.png": "not in a class folder",
+        "dog/\\udcff.png": "its name is not valid UTF-8; rename it",
     }
 
 

@@ -165,6 +165,13 @@ def test_digits_are_not_told_to_flip(tmp_path: Path) -> None:
     assert config.data.source == "mnist5k"
 
 
+@pytest.mark.parametrize(("side", "size"), [(8.0, 32), (15.0, 32), (16.0, None), (128.0, None), (129.0, 64)])
+def test_the_recipe_works_at_a_size_that_style_transfer_takes(tmp_path: Path, side: float, size: int | None) -> None:
+    alike = dict.fromkeys(QUANTILES, side)
+    files = {"different_sizes": 1, "width": alike, "height": alike, "shorter_side": alike}
+    assert config_of(changed(files=files), tmp_path).data.size == size
+
+
 def test_names_with_quotes_and_line_breaks_stay_names(tmp_path: Path) -> None:
     folder = tmp_path / 'a "b"\n[arms]'
     folder.mkdir()

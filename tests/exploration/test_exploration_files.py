@@ -114,3 +114,10 @@ def test_a_name_that_is_no_utf8_is_written_out(photos: Photos, write_folder: Wri
     root = write_folder({"cat": photos(1)})
     Path(os.fsdecode(os.fsencode(root / "cat") + b"/\xff.png")).write_bytes(b"x")
     assert [each.path for each in scan_folder(root, list_folder(root)).findings] == ["cat/\\udcff.png"]
+
+
+def test_a_class_whose_name_is_no_utf8_is_refused(photos: Photos, write_folder: WriteFolder) -> None:
+    root = write_folder({"cat": photos(1)})
+    Path(os.fsdecode(os.fsencode(root) + b"/\xff")).mkdir()
+    with pytest.raises(RobustAugError, match=r"the name of the class folder \\udcff is not valid UTF-8; rename it"):
+        list_folder(root)

@@ -78,8 +78,8 @@ def test_skipped_files_are_listed_and_the_exit_code_is_one(content: Path, tmp_pa
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["content", "content/out"], "lies inside the content folder"),
-        (["content", "content"], "lies inside the content folder"),
+        (["content", "content/out"], "lies inside the image folder"),
+        (["content", "content"], "lies inside the image folder"),
         (["none", "out"], "content folder .*none does not exist"),
         (["content", "out", "--styles", "none"], "there is no folder of paintings"),
         (["content", "out", "--per-image", "13"], "cannot make 13 variants an image from 12 paintings"),
