@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from robustaug.data.folder import shown
 from robustaug.errors import RobustAugError
 from robustaug.files import sha256
 from robustaug.review.desk import Desk, RefusedError
@@ -99,7 +100,7 @@ async def _body(request: Request, manifest: str) -> dict[str, Any]:
             raise HTTPException(413, "That is too long.")
     try:
         given = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise HTTPException(400, "That is not JSON.") from error
     if not isinstance(given, dict) or given.get("manifest") != manifest:
         raise HTTPException(409, "This page is of other variants; load it again.")
@@ -123,5 +124,5 @@ def _say(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         return PlainTextResponse(error.detail, error.status_code, headers=error.headers)
     if isinstance(error, RefusedError):
-        return PlainTextResponse(str(error), 400)
-    return PlainTextResponse(str(error), 500 if request.method == "POST" else 404)
+        return PlainTextResponse(shown(str(error)), 400)
+    return PlainTextResponse(shown(str(error)), 500 if request.method == "POST" else 404)

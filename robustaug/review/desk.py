@@ -44,7 +44,7 @@ class Desk:
         self.sample = sample or suggested_size(total)
         self._places = random_order([variant.path for variant in self.gallery.variants])
         self._number = {variant.path: number for number, variant in enumerate(self.gallery.variants)}
-        self._classes = set(self.gallery.classes)
+        self.classes = sorted({*self.gallery.classes, *self.sources.classes})
         self._lock = threading.Lock()
         self._log = DecisionLog(self.gallery.folder)
 
@@ -71,7 +71,7 @@ class Desk:
         return {
             "folder": str(self.gallery.folder),
             "manifest": self.gallery.manifest_sha256,
-            "classes": self.gallery.classes,
+            "classes": self.classes,
             "data": self.sources.name,
             "note": self.sources.note,
             "sample": self.sample,
@@ -90,7 +90,7 @@ class Desk:
             raise RefusedError(f"{path} is not in the manifest")
         if verdict is not None and verdict not in get_args(Verdict):
             raise RefusedError(f"{verdict!r} is no decision")
-        is_other = label in self._classes and label != self.gallery.variants[number].label
+        is_other = label in self.classes and label != self.gallery.variants[number].label
         if label is not None and not (verdict == "relabel" and is_other):
             raise RefusedError(f"{label!r} cannot be the new label")
         try:

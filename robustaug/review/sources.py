@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from robustaug.data.folder import find_parts, subfolders
 from robustaug.data.images import decode_image, encode_png
 from robustaug.data.named import NAMED_SETS
 from robustaug.data.sources import load_images
@@ -26,12 +27,14 @@ class Sources:
         note: Why they are not shown; "" where they are.
         folder: Keys are paths below it.
         images: SHA-256 of an original to its pixels, uint8 (3, H, W).
+        classes: Of the data: also those that no variant has, for a variant may show one of them.
     """
 
     name: str = ""
     note: str = ""
     folder: Path | None = None
     images: Mapping[str, Tensor] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     def png(self, variant: Variant) -> bytes:
         """The original of a variant as a PNG file of at most 1,024 px a side.
@@ -99,11 +102,16 @@ def _open(gallery: Gallery, data: str, root: Path | None) -> Sources:
                 f"{data} has none of the originals, such as {gallery.variants[0].source}; name the folder that the "
                 "variants were made from"
             )
-        return Sources(data, folder=folder)
+        try:
+            classes = {path.name for part in find_parts(folder).values() for path in subfolders(part)}
+        except OSError as error:
+            raise RobustAugError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
+        return Sources(data, folder=folder, classes=tuple(classes))
     images, _ = load_images(data, root=root)
     wanted = {variant.source_sha256 for variant in gallery.variants}
     found = {digest: image for digest, image in zip(images.sha256, images.images, strict=True) if digest in wanted}
-    return Sources(data, images={digest: image.clone() for digest, image in found.items()})
+    copies = {digest: image.clone() for digest, image in found.items()}
+    return Sources(data, images=copies, classes=images.class_names)
 
 
 def _find(folder: Path, source: str) -> Path:

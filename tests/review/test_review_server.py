@@ -2,6 +2,7 @@
 files is served; what is decided is on disk when the answer comes."""
 
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,19 @@ def test_decisions_are_on_disk_when_the_answer_comes(served: Served, variants: P
     assert listed["cat/0003_0.png"] is None
 
 
+def test_a_variant_may_show_a_class_that_no_variant_has(
+    serve: Serve, make_variants: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = make_variants(tmp_path, 4, classes=("cat",))  # those that bring up one class are all of it
+    (tmp_path / "data" / "train" / "dog").mkdir(parents=True)
+    (tmp_path / "data" / "cat").rename(tmp_path / "data" / "train" / "cat")
+    served = serve(folder, tmp_path / "data")
+    assert served.ask("/variants.json").json()["classes"] == ["cat", "dog"]
+    assert served.decide("cat/0000_0.png", "relabel", "dog").status == 200
+    assert served.decide("cat/0000_0.png", "relabel", "cow").status == 400
+    assert read_decisions(folder).relabelled == {"cat/0000_0.png": "dog"}
+
+
 def test_undo_of_many_steps(served: Served) -> None:
     manifest = {"manifest": served.desk.gallery.manifest_sha256}
     for verdict in ("accept", "reject"):
@@ -180,6 +194,7 @@ def test_undo_of_many_steps(served: Served) -> None:
     [
         {"path": "../data/cat/0000.png"},
         {"path": "cat/9999_0.png"},
+        {"path": "\ud800"},
         {"path": None},
         {"path": ["cat/0000_0.png"]},
         {"decision": "maybe"},
@@ -200,6 +215,7 @@ def test_what_cannot_be_decided(served: Served, changes: dict[str, Any]) -> None
 
 def test_bodies_that_are_none(served: Served) -> None:
     assert served.ask("/decide", b"{").status == 400
+    assert served.ask("/decide", b"[" * 60_000).status == 400
     assert served.ask("/decide", b"[]").status == 409
     for manifest in ("0" * 64, None):  # of a page that was opened on another folder
         body = served.body({"path": "cat/0000_0.png", "decision": "accept"})

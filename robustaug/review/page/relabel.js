@@ -36,7 +36,7 @@ export class Relabel {
     this.#chosen = 0;
     this.list.replaceChildren(...this.#choices.map((name, index) =>
       element("li", {}, button(name ?? "Mark it, leave the new label open", { class: name === null ? "later" : "" }, () => this.#choose(index)))));
-    if (!this.#choices.length) this.list.append(element("li", { class: "none" }, "No such class among these variants."));
+    if (!this.#choices.length) this.list.append(element("li", { class: "none" }, "No such class."));
     this.#show();
   }
 
