@@ -11,7 +11,7 @@ from rich.console import Console
 from robustaug.data import CompositeDataset, DataSplits, ImageSet, Skipped, VariantSet, load_data, load_variants
 from robustaug.data.attributes import Attributes, read_attributes
 from robustaug.data.balance import balance_for
-from robustaug.data.decisions import REVIEW
+from robustaug.data.decisions import REVIEW, read_decisions
 from robustaug.data.jobs import MANIFEST
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.checks import pixel_hashes
@@ -140,8 +140,8 @@ def prepare(
 def training_styles(prepared: Prepared, arms: Iterable[str]) -> VariantSet | RandomStyle | None:
     """Variants of training images, made or found done, or what makes them in the loop; None if these arms want none."""
     run, config, bank = prepared.run, prepared.config, prepared.training_bank
-    settings, images, share = config.style, prepared.data.train, config.data.train_share
-    folder = run.variants("train" if share == 1 else f"train-{share:g}")  # runs that share variants may differ in it
+    settings, images = config.style, prepared.data.train
+    folder = run.variants("train", config.data.train_share)
     if not any(config.arms[name].mix().styled for name in arms):
         return None
     if settings.source == "loop":
@@ -161,15 +161,8 @@ def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: s
     run, config, data = prepared.run, prepared.config, prepared.data
     folder, mix = run.arm(name), config.arms[name].mix()
     path, balance = folder / "model.safetensors", prepared.balance_of(name)
-    review = _review_of(styles if mix.styled else None, balance)
     if path.exists():
-        checkpoint = load_checkpoint(path)
-        if checkpoint.extra.get("review", {}) != review:
-            raise RobustAugError(
-                f"arm {name} was trained before the variants were reviewed as they are now ({REVIEW} differs); "
-                f"delete {folder} to train it again, or choose another folder with --out"
-            )
-        return checkpoint
+        return finished(run, config, name)
     run.say(f"Training arm {name}: {config.training.steps} steps of {config.training.batch_size} images")
     folder.mkdir(parents=True, exist_ok=True)
     composite = CompositeDataset(data.train, styles if mix.styled else None, mix, config.seed, balance)
@@ -199,7 +192,7 @@ def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: s
         | config.data.model_dump(include={"size", "limit", "validation_share", "test_share"}),
         "training": {"chosen_step": result.chosen_step, "chosen_by": result.chosen_by},  # no time: the same bytes again
         "paintings": [painting.sha256 for painting in bank.paintings] if mix.styled else [],
-        "review": review,
+        "review": _review_of(styles if mix.styled else None, balance),
     }
     with processes.together():
         if processes.is_main:
@@ -210,6 +203,24 @@ def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: s
         steps = ", ".join(map(str, result.collapses))
         run.say(f"Arm {name} overfitted catastrophically at step {steps}; try training.on_collapse='return' or n_fgsm")
     return load_checkpoint(path)
+
+
+def finished(run: RunFolder, config: ExperimentConfig, name: str) -> Checkpoint:
+    """The checkpoint of an arm that is trained.
+
+    Raises:
+        RobustAugError: its variants were reviewed, or reviewed otherwise, since then.
+    """
+    arm, share, folder = config.arms[name], config.data.train_share, run.arm(name)
+    on_disk = {"train": arm.mix().styled and config.style.source != "loop", "balance": arm.balance is not None}
+    reviews = [read_decisions(run.variants(kind, share)).fingerprint for kind, used in on_disk.items() if used]
+    checkpoint = load_checkpoint(folder / "model.safetensors")
+    if checkpoint.extra.get("review", {}).get("sha256", "") != "+".join(filter(None, reviews)):
+        raise RobustAugError(
+            f"arm {name} was trained before the variants were reviewed as they are now ({REVIEW} differs); "
+            f"delete {folder} to train it again, or choose another folder with --out"
+        )
+    return checkpoint
 
 
 def _review_of(*used: VariantSet | RandomStyle | None) -> dict[str, Any]:

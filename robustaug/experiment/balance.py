@@ -20,8 +20,7 @@ def balance_of_run(run: RunFolder, config: ExperimentConfig, train: ImageSet, ba
     ratio = max((arm.balance for arm in config.arms.values() if arm.balance is not None), default=None)
     if ratio is None:
         return None
-    share = config.data.train_share
-    folder = run.variants("balance" if share == 1 else f"balance-{share:g}")
+    folder = run.variants("balance", config.data.train_share)
     if not run.writes:
         return load_variants(folder, train, (config.balance.kind,)) if (folder / MANIFEST).exists() else None
     for line in stretched(train, ratio):

@@ -52,9 +52,9 @@ class RunFolder:
         """The folder of one arm."""
         return self.path / "arms" / name
 
-    def variants(self, split: str) -> Path:
-        """The stylised variants of a split."""
-        return (self.shared_variants or self.path / "variants") / split
+    def variants(self, name: str, share: float = 1.0) -> Path:
+        """A folder of variants; runs that share them may differ in the share of the training images."""
+        return (self.shared_variants or self.path / "variants") / (name if share == 1 else f"{name}-{share:g}")
 
     def say(self, text: str) -> None:
         """Print a line and add it to the log."""

@@ -10,6 +10,7 @@ from experiment_cases import models, numbers, quick_style, quiet, tiny, tree
 
 from robustaug.data import load_data
 from robustaug.data.attributes import read_attributes
+from robustaug.data.decisions import DecisionLog
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.results import load_evaluation
 from robustaug.evaluation.seeds import SeedVerdicts, difference_over_seeds
@@ -168,6 +169,19 @@ def test_attributes_that_changed_are_refused(
     table.write_text(table.read_text().replace(",a", ",b"))
     with pytest.raises(RobustAugError, match=r"the file .*seller.csv has changed since the run in .* began"):
         run_ablation(config, out, seeds=1, fractions=(1,), console=quiet())
+
+
+def test_a_review_after_a_cell_was_done_is_refused(
+    ablated: Path, squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cells that obeyed it and cells that did not would stand in one table."""
+    out = Path(shutil.copytree(ablated, tmp_path / "out"))
+    variants = out / "seed-3" / "variants" / "train"
+    log = DecisionLog(variants)
+    log.decide(read_jsonl(variants / "manifest.jsonl")[0]["path"], "reject")
+    log.close()
+    with pytest.raises(RobustAugError, match="arm style was trained before the variants were reviewed as they are now"):
+        run_ablation(short(squares), out, seeds=1, fractions=(0.5,), console=quiet())
 
 
 class Killed(BaseException):

@@ -17,6 +17,7 @@ from robustaug.experiment.ablation.page import build_page
 from robustaug.experiment.ablation.results import Measured, ablation_content
 from robustaug.experiment.ablation.tables import ablation_markdown
 from robustaug.experiment.ablation.techniques import Cell, arm_to_ablate, cells_of, techniques_of
+from robustaug.experiment.arms import finished
 from robustaug.experiment.config import ExperimentConfig
 from robustaug.experiment.pipeline import run_experiment
 from robustaug.experiment.run_folder import open_run
@@ -93,14 +94,16 @@ def run_ablation(
 def _measured(cell: Cell, seed: int, out: Path, data: DataSplits, console: Console) -> Measured:
     """A cell's results under a seed; what is not there yet is trained and measured."""
     config = cell.config.model_copy(update={"seed": seed})
+    (arm,) = config.arms
     folder, variants = out / f"seed-{seed}" / cell.name, out / f"seed-{seed}" / "variants"
-    if (folder / "report.json").exists():
+    if (folder / "report.json").exists() and (folder / "arms" / arm / "model.safetensors").exists():
         file = config.data.attributes
         attributes = None if file is None else read_attributes(Path(file)).sha256
-        open_run(folder, config, resume=True, console=console).claim(config, data.fingerprint, attributes)
+        run = open_run(folder, config, resume=True, console=console, variants=variants)
+        run.claim(config, data.fingerprint, attributes)
+        finished(run, config, arm)
     else:
         run_experiment(config, folder, resume=True, console=console, variants=variants)
-    (arm,) = config.arms
     return Measured(
         cell=cell.name,
         seed=seed,
