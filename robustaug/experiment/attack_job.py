@@ -12,7 +12,7 @@ from robustaug import randomness
 from robustaug.attacks import Attack, AutoAttack, AutoAttackResult
 from robustaug.attacks.ball import BALLS
 from robustaug.attacks.oracle import Oracle, undisturbed
-from robustaug.data import ImageSet, write_png
+from robustaug.data import ImageSet
 from robustaug.data.images import to_uint8
 from robustaug.data.jobs import JobFolder, output_stems
 from robustaug.evaluation.statistics import Accuracy, accuracy_interval
@@ -71,8 +71,7 @@ def attack_images(
             for path, (row, image) in zip((paths[i] for i in index), attacked, strict=True):
                 rows.append({"path": path, **row})
                 if folder is not None:
-                    write_png(folder.path / path, image)
-                    folder.add(rows[-1])
+                    folder.write(rows[-1], image)
             progress(len(index))
     if folder is not None:
         folder.finish()

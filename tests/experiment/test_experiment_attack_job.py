@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -100,23 +101,22 @@ class Killed(BaseException):
 
 @pytest.mark.usefixtures("small_batches")
 @pytest.mark.parametrize("written", [0, 1, 9, 29])
-@pytest.mark.parametrize("step", ["write_png", "append_jsonl"])
+@pytest.mark.parametrize("step", ["robustaug.data.jobs.encode_png", "robustaug.data.rows.append_jsonl"])
 def test_a_killed_job_resumes_to_the_same_tree(
     checkpoint: Checkpoint, images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written: int, step: str
 ) -> None:
     whole = attack_images(checkpoint, images, PGD3, out=tmp_path / "whole")
-    module = "robustaug.experiment.attack_job" if step == "write_png" else "robustaug.data.rows"
-    true = getattr(attack_job if step == "write_png" else __import__(module, fromlist=["rows"]), step)
+    true = resolve_name(step)
     calls = [0]
 
-    def killed(*arguments: Any) -> None:
+    def killed(*arguments: Any) -> Any:
         calls[0] += 1
         if calls[0] > written:
             raise Killed
-        true(*arguments)
+        return true(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"{module}.{step}", killed)
+        patch.setattr(step, killed)
         with pytest.raises(Killed):
             attack_images(checkpoint, images, PGD3, out=tmp_path / "killed")
     with (tmp_path / "killed" / "manifest.part.jsonl").open("a") as file:
