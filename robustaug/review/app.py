@@ -42,8 +42,8 @@ def create_app(desk: Desk, port: int, token: str) -> App:
         return _picture(request, desk.source_png(_number(request, len(desk))))
 
     def share(request: Request) -> Response:
-        size = request.query_params.get("size", "")
-        found = desk.share(int(size) if size.isascii() and size.isdigit() and len(size) < 10 else desk.sample)
+        size = _natural(request.query_params.get("size", ""))
+        found = desk.share(desk.sample if size is None else size)
         return _json({"size": found.size, "statement": found.statement()})
 
     async def decide(request: Request) -> Response:
@@ -62,8 +62,8 @@ def create_app(desk: Desk, port: int, token: str) -> App:
 
     routes = [
         Route("/variants.json", listing),
-        Route("/variants/{number:int}", variant),
-        Route("/sources/{number:int}", source),
+        Route("/variants/{number}", variant),
+        Route("/sources/{number}", source),
         Route("/share.json", share),
         Route("/decide", decide, methods=["POST"]),
         Route("/undo", undo, methods=["POST"]),
@@ -85,10 +85,14 @@ def _static(name: str) -> Any:
 
 
 def _number(request: Request, count: int) -> int:
-    number: int = request.path_params["number"]
-    if number >= count:
+    number = _natural(request.path_params["number"])
+    if number is None or number >= count:
         raise HTTPException(404, "There is no such variant.")
     return number
+
+
+def _natural(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else None
 
 
 async def _body(request: Request, manifest: str) -> dict[str, Any]:

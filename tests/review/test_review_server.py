@@ -100,6 +100,7 @@ def test_every_answer_is_kept_in_bounds(served: Served, address: str) -> None:
         "/variants/12",
         "/variants/-1",
         "/variants/99999999999999999999",
+        "/variants/" + "9" * 5000,
         "/variants/cat/0000_0.png",
         "/variants/../manifest.jsonl",
         "/variants/%2e%2e/%2e%2e/etc/passwd",
