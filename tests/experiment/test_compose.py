@@ -16,6 +16,7 @@ from PIL import Image
 
 from robustaug.data import DataSplits, ImageSet, load_data, write_png
 from robustaug.data import read_image as read
+from robustaug.data.content import folder_items
 from robustaug.data.decisions import DecisionLog
 from robustaug.data.splits import Source
 from robustaug.evaluation.checks import pixel_hashes
@@ -124,6 +125,13 @@ def test_composing_again_on_a_composed_data_set_takes_no_file_s_place(
     assert len(twice.train) == 4 * len(data.train)
     assert set(once.train.keys) <= set(twice.train.keys)
     assert len({key for key in twice.train.keys if "/stylised-2/" in key}) == 2 * len(data.train)
+    made = {row["path"]: row["made"] for row in read_jsonl(tmp_path / "two" / "manifest.jsonl") if "made" in row}
+    first = read_jsonl(tmp_path / "one" / "manifest.jsonl")
+    assert made == {row["path"]: row for row in first if row["kind"] != "original"}
+    card = (tmp_path / "two" / "DATACARD.md").read_text()
+    assert f"{len(data.train)} of the originals are variants that an earlier composition added" in card
+    items, not_images = folder_items(tmp_path / "two")  # augment and stylize take it as it is
+    assert (len(items), not_images) == (len(twice.train) + len(twice.validation) + len(twice.test), [])
 
 
 def test_variants_of_held_out_images_are_left_out_and_counted(squares: Path, data: DataSplits, tmp_path: Path) -> None:

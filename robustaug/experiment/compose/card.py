@@ -164,6 +164,11 @@ def _bias(composition: Composition, before: Counter[tuple[str, str]], after: Cou
         "too, and what they have too much of is multiplied.",
         "- Numbers on validation and test parts are about originals alone.",
     ]
+    if earlier := sum("made" in file.row for file in composition.files):
+        lines.append(
+            f"- {earlier} of the originals are variants that an earlier composition added; `made` in their lines of "
+            "the manifest says what made them."
+        )
     if composition.twins:
         lines.append(
             f"- {composition.twins} training images equal a validation or test image: the originals come so, and "

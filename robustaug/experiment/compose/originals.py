@@ -10,9 +10,11 @@ from typing import Any
 from robustaug.data import DataSplits, ImageSet
 from robustaug.data.decode import parallel
 from robustaug.data.images import encode_png
+from robustaug.data.jobs import JOB, MANIFEST
 from robustaug.data.named import NAMED_SETS
+from robustaug.data.rows import read_rows
 from robustaug.errors import RobustAugError
-from robustaug.files import sha256
+from robustaug.files import read_json, sha256
 
 PARTS = ("train", "validation", "test")
 
@@ -75,7 +77,7 @@ def original_files(source: str, data: DataSplits, folders: Mapping[str, str]) ->
         data: the same, loaded and split.
         folders: class to folder.
     """
-    files = []
+    files, earlier = list[File](), {} if source in NAMED_SETS else _made_earlier(Path(source).expanduser())
     for part, images in parts_of(data).items():
         names = [data.class_names[label] for label in images.labels.tolist()]
         reads: list[Callable[[], bytes]]
@@ -97,9 +99,19 @@ def original_files(source: str, data: DataSplits, folders: Mapping[str, str]) ->
                 "source": key,
                 "source_sha256": images.sha256[index],
                 "sha256": hashes[index],
+                **({"made": earlier[key]} if key in earlier else {}),
             }
             files.append(File(row, reads[index]))
     return files
+
+
+def _made_earlier(folder: Path) -> dict[str, dict[str, Any]]:
+    """Of a data set that was itself composed: path of each variant in it to the line that says what made it."""
+    if not (folder / JOB).is_file() or read_json(folder / JOB).get("job") != "compose":
+        return {}
+    rows = {str(row.get("path")): row for row in read_rows(folder / MANIFEST)}
+    made = {path: row.get("made") if row.get("kind") == "original" else row for path, row in rows.items()}
+    return {path: row for path, row in made.items() if row is not None}
 
 
 def below_class(key: str, label: str) -> str:
