@@ -43,8 +43,6 @@ class Share:
             so_far = f"{self.decided:,} of {self.size:,} decided, {self.bad:,} bad so far."
             if self.bad or self.size == self.total:
                 return f"{so_far} The share of bad ones follows when all {self.size:,} are decided."
-            if self.size == self.total:
-                return so_far
             could = _percent(none_bad(self.size, self.total))
             return (
                 f"{so_far} If none of the {self.size:,} is bad, fewer than {could} of all {self.total:,} are "
