@@ -71,12 +71,16 @@ def explore(source: str, *, root: Path | None = None, limit: int | None = None, 
     duplicates = tuple(find_duplicates(scan))
     clock.lap("duplicates")
     folds = folds_of(_stand_ins(scan, duplicates), seed)
-    enough = len(scan) >= _FEWEST and len(scan.labels.unique()) > 1  # type: ignore[no-untyped-call]
-    shortcuts = tuple(find_shortcuts(scan, folds)) if enough else ()
+    shortcuts = tuple(find_shortcuts(scan, folds)) if _tells(scan.labels) else ()
     clock.lap("shortcuts")
-    study = _study_labels(scan, folds, seed) if enough else None
+    study = _study_labels(scan, folds, seed) if _tells(scan.labels[~scan.blank]) else None
     clock.lap("labels")
     return Explored(scan, duplicates, shortcuts, study, clock.seconds)
+
+
+def _tells(labels: torch.Tensor) -> bool:
+    """Whether there are images and classes enough for a classifier to say anything."""
+    return len(labels) >= _FEWEST and len(labels.unique()) > 1  # type: ignore[no-untyped-call]
 
 
 def _stand_ins(scan: Scan, duplicates: Iterable[Duplicates]) -> list[str]:

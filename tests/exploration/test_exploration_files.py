@@ -110,6 +110,13 @@ def test_numbers_of_known_images(write_folder: WriteFolder) -> None:
     assert facts["files"]["aspect"]["median"] == 2
 
 
+def test_nothing_but_blank_images(write_folder: WriteFolder) -> None:
+    blank = [Image.new("RGB", (16, 16), (level, 0, 0)) for level in range(0, 240, 20)]
+    facts = facts_of(explore(str(write_folder({"cat": blank, "dog": blank[::-1]}))))
+    assert facts["labels"] is None
+    assert facts["findings"]["counts"]["blank"] == 24
+
+
 def test_a_name_that_is_no_utf8_is_written_out(photos: Photos, write_folder: WriteFolder) -> None:
     root = write_folder({"cat": photos(1)})
     Path(os.fsdecode(os.fsencode(root / "cat") + b"/\xff.png")).write_bytes(b"x")
