@@ -84,6 +84,7 @@ def augment_images(
     augmenter: Augmenter,
     settings: AugmentSettings | None = None,
     *,
+    classes: Sequence[str] | None = None,
     shard: tuple[int, int] = (0, 1),
     overwrite: bool = False,
 ) -> AugmentResult:
@@ -99,14 +100,16 @@ def augment_images(
         out_dir: A new or empty folder, or one that holds an unfinished or finished run of this same job.
         augmenter: What makes the variants.
         settings: How many; None takes one variant an image.
+        classes: What the labels that the augmenter gets stand for, in order: an attack's model knows no names. None:
+            the classes that occur, by name.
         shard: (index, count), index from 0: this call does every ``count``-th item only.
         overwrite: Where the folder holds another job, delete that one's files first, and no others.
 
     Raises:
-        RobustAugError: nothing to augment, a folder of another job or with foreign files, or one that cannot be
-            written to.
+        RobustAugError: nothing to augment, a label that is none of ``classes``, a folder of another job or with foreign
+            files, or one that cannot be written to.
     """
-    plan = _Plan(items, augmenter, settings or AugmentSettings())
+    plan = _Plan(items, augmenter, settings or AugmentSettings(), classes)
     folder = JobFolder(Path(out_dir), plan.describe(), shard, overwrite=overwrite)
     positions = range(shard[0], len(plan.items), shard[1])
     total = sum(plan.counts[position] for position in positions)
@@ -171,7 +174,9 @@ class _Loaded:
 
 
 class _Plan:
-    def __init__(self, items: Sequence[Item], augmenter: Augmenter, settings: AugmentSettings) -> None:
+    def __init__(
+        self, items: Sequence[Item], augmenter: Augmenter, settings: AugmentSettings, classes: Sequence[str] | None
+    ) -> None:
         if not items:
             raise RobustAugError("there are no images to augment; name a folder with images in it")
         self.items = sorted(items, key=lambda item: item.key)
@@ -179,7 +184,12 @@ class _Plan:
         self.counts = settings.counts(self.items)
         stems = output_stems([item.key for item in self.items], [item.label for item in self.items])
         self._stems = [str(stem) for stem in stems]  # a path object is ten times as large
-        self._labels = {label: number for number, label in enumerate(sorted({item.label for item in self.items}))}
+        found = sorted({item.label for item in self.items})
+        self._labels = {label: number for number, label in enumerate(found if classes is None else classes)}
+        if strangers := [label for label in found if label not in self._labels]:
+            raise RobustAugError(
+                f"'{strangers[0]}' is none of the classes {', '.join(self._labels)}; name it, or leave it"
+            )
 
     def describe(self) -> dict[str, Any]:
         """What makes a job the same job: everything that its files depend on, but for the images' bytes."""

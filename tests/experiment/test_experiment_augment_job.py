@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from robustaug.attacks import PGD, AdversarialAugmenter, ThreatModel
 from robustaug.data.augmentation import build_techniques
 from robustaug.data.augmenter import ClassicalAugmenter
 from robustaug.data.content import Item, folder_items, items_of
@@ -19,6 +20,7 @@ from robustaug.errors import RobustAugError
 from robustaug.experiment.augment_job import AugmentSettings, augment_images
 from robustaug.files import read_jsonl, sha256
 from robustaug.randomness import derive_seed
+from robustaug.review.gallery import read_gallery
 
 SIZES = [(16, 16), (20, 16), (16, 16), (17, 17), (16, 16), (20, 16)]
 RECIPE = [
@@ -86,6 +88,28 @@ def test_training_reads_what_the_job_writes(tmp_path: Path) -> None:
         number = keys.index(source)
         assert label == originals.labels[number]
         assert torch.equal(image, originals.images[number].flip(1))
+
+
+def test_an_attack_is_an_augmenter_of_the_job(tmp_path: Path) -> None:
+    """Classes brighter and darker: every value moves by eps, against the class; review and composing read the lines."""
+    images = torch.stack([noise(16, 16, number) for number in range(4)])
+    keys = tuple(f"light/{number}" for number in range(4))
+    originals = ImageSet(images, torch.tensor([0, 1, 1, 0]), keys, ("a", "b", "c", "d"), ("dark", "bright"))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2, bias=False))
+    nn.init.constant_(model[1].weight[0], -0.01)
+    nn.init.constant_(model[1].weight[1], 0.01)
+    augmenter = AdversarialAugmenter(PGD(ThreatModel("linf", "8/255"), steps=4), model)
+    names = originals.class_names  # not in the order of the alphabet
+    assert augment_images(items_of(originals), tmp_path, augmenter, classes=names).written == 4
+    variants = load_variants(tmp_path, originals, kinds=("adversarial",))
+    for image, label, source in zip(variants.images, variants.labels, variants.sources, strict=True):
+        moved = originals.images[keys.index(source)].int() + (8 if label == 0 else -8)
+        assert torch.equal(image.int(), moved.clamp(0, 255))
+    listed = read_gallery(tmp_path).variants
+    assert {(each.kind, each.technique) for each in listed} == {("adversarial", "PGD")}
+    assert augment_images(items_of(originals), tmp_path, augmenter, classes=names).written == 0
+    with pytest.raises(RobustAugError, match="'bright' is none of the classes dark, dim; name it, or leave it"):
+        augment_images(items_of(originals), tmp_path / "other", augmenter, classes=("dark", "dim"))
 
 
 def test_order_shards_and_sizes_of_batches_give_the_same_files(
