@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-ConfigFile = Annotated[Path, typer.Argument(help="A TOML configuration; recipes/ holds examples.")]
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML configuration; recipes/ holds examples.")]
 RunDirectory = Annotated[
     Path | None, typer.Option("--out", help="The run folder; default: runs/ and the configuration's file name.")
 ]

@@ -75,7 +75,7 @@ def _straddling(facts: Facts) -> Advice | None:
 
 def _contradicting(facts: Facts) -> Advice | None:
     found = facts["duplicates"]["contradicting"]
-    why = f"{found:,} groups of equal or nearly equal images carry more than one label."
+    why = f"Groups of equal or nearly equal images with more than one label: {found:,}."
     return Advice("Settle the labels of duplicates", why, first=True) if found else None
 
 

@@ -70,15 +70,15 @@ def summary(facts: Mapping[str, Any]) -> list[str]:
     lines.append(f"Files to look at: {'; '.join(found)}." if found else "No file is broken or suspicious.")
     twins = facts["duplicates"]
     lines.append(
-        f"{twins['exact']:,} groups of equal images and {twins['near']:,} of nearly equal ones; "
-        f"{twins['straddling']:,} straddle parts, {twins['contradicting']:,} carry different labels."
+        f"Groups of equal images: {twins['exact']:,}; of nearly equal ones: {twins['near']:,}; of them across parts: "
+        f"{twins['straddling']:,}; with different labels: {twins['contradicting']:,}."
         if twins["groups"]
         else "No image stands in the data twice."
     )
     if facts["labels"] is not None:
         labels = facts["labels"]
-        doubted = f"{len(labels['listed']):,} of {labels['examined']:,} labels are doubted"
-        lines.append(f"{doubted}: look at them before you change any." if labels["listed"] else "No label is doubted.")
+        doubted = f"Doubted labels: {len(labels['listed']):,} of {labels['examined']:,}"
+        lines.append(f"{doubted}; look at them before you change any." if labels["listed"] else "No label is doubted.")
     telling = [
         f"{each['name'].capitalize()} alone predicts the class of {100 * each['accuracy']['value']:.1f}% of the "
         f"images, where the largest class is {100 * each['majority']:.1f}%."
