@@ -140,7 +140,7 @@ def test_folders_that_cannot_be_learnt(
     [
         # usage
         (["nonsense"], "No such command 'nonsense'"),
-        (["run"], "onfig"),
+        (["run"], "CONFIG"),
         (["run", "job.toml", "--fast"], "--fast"),
         (["attack", "model.safetensors", "images", "--norm", "l7"], "'l7' is not one of"),
         (["attack", "model.safetensors", "images", "--steps", "many"], "Invalid value for '--steps'"),
