@@ -163,6 +163,7 @@ CHILD = f"""
 import os, signal, sys
 import pytest, torch
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell leaves it ignored
 from robustaug.style import StyleSettings
 from robustaug.training.loop import _Run
 patch = pytest.MonkeyPatch()

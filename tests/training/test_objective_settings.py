@@ -161,6 +161,7 @@ def test_the_pipeline_gives_each_arm_its_objective(
         config=chosen,
         data=SimpleNamespace(train=squares(24), validation=squares(10, seed=1)),
         untrained=network(),
+        balance_of=lambda arm: None,
     )
     with pytest.raises(KeyboardInterrupt):
         arms.trained(prepared, None, name)

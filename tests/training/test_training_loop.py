@@ -64,10 +64,11 @@ def test_labels_follow_their_images(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             given.append(labels.clone())
         return true_loss(logits, labels, **options)
 
-    monkeypatch.setattr("robustaug.training.objectives.adversarial.F.cross_entropy", spy)
+    monkeypatch.setattr("robustaug.training.objectives.objective.F.cross_entropy", spy)
     run(tmp_path, Recorder(), mix, steps=2, flip=True, shift=1)
     keys = squares(24)
     label_of = dict(zip(keys.keys, keys.labels.tolist(), strict=True))
+    assert len(given) == 2
     for step, labels in enumerate(given):
         sources = [row.source for row in composite(mix).batch(step, 8).provenance]
         assert labels.tolist() == [label_of[source] for source in sources]
