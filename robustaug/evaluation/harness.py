@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import robustaug
 from robustaug import randomness
-from robustaug.attacks import FGSM, PGD, Attack, AutoAttack, Square, ThreatModel
+from robustaug.attacks import FGSM, Attack, AutoAttack, Square, ThreatModel
 from robustaug.attacks.autoattack_state import identity_of
 from robustaug.attacks.oracle import undisturbed
 from robustaug.data.imageset import ImageSet
@@ -31,6 +31,7 @@ from robustaug.evaluation.measurements import (
 from robustaug.evaluation.parts import Part, Parts
 from robustaug.evaluation.protocol import Protocol, single_eps
 from robustaug.evaluation.results import ArmEvaluation
+from robustaug.evaluation.search import search
 from robustaug.evaluation.shape_bias import CueConflicts
 from robustaug.evaluation.transfer import Surrogate
 from robustaug.files import sha256
@@ -199,7 +200,7 @@ def _work(
 
 def _white_box(threat: ThreatModel, protocol: Protocol) -> dict[str, Attack]:
     """The attacks of every protocol."""
-    pgd = PGD(threat, precision=protocol.precision, steps=protocol.pgd_steps, restarts=protocol.pgd_restarts)
+    pgd = search(threat, protocol.pgd_steps, protocol.pgd_restarts, precision=protocol.precision)
     return {"fgsm": FGSM(threat, precision=protocol.precision), "pgd": pgd}
 
 

@@ -6,13 +6,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from robustaug.attacks import PGD, Attack, ThreatModel
+from robustaug.attacks import Attack, ThreatModel
 from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.bench import Bench
 from robustaug.evaluation.corruptions import parameters_for
 from robustaug.evaluation.parts import Part
 from robustaug.evaluation.protocol import Protocol
+from robustaug.evaluation.search import search
 from robustaug.evaluation.shape_bias import CueConflicts
 from robustaug.evaluation.transfer import Surrogate
 
@@ -33,17 +34,18 @@ def eps_curve(bench: Bench, threat: ThreatModel, protocol: Protocol, subject: Im
     subject = subject.first(protocol.curve_samples)
     standing = right[: len(subject)]
     grid = protocol.eps_grid(threat, tuple(subject.images.shape[1:]))
+    attack = search(threat, protocol.curve_steps, precision=protocol.precision)
     verdicts: list[Tensor] = []
     for eps in grid:
         if eps > 0:
-            attack = PGD(replace(threat, eps=eps), precision=protocol.precision, steps=protocol.curve_steps)
-            standing = bench.attack(attack, subject, standing, "eps curve", protocol.curve_steps)["correct"]
+            here = replace(attack, threat=replace(threat, eps=eps))
+            standing = bench.attack(here, subject, standing, "eps curve", protocol.curve_steps)["correct"]
         verdicts.append(standing)
         if standing.double().mean() <= 1 / bench.classes:
             break
     bench.done((len(grid) - len(verdicts)) * protocol.curve_steps * len(subject))
     radii = torch.tensor(grid[: len(verdicts)], dtype=torch.float64)
-    parameters = _threat(threat) | {"attack": "PGD", "steps": protocol.curve_steps, "restarts": 1}
+    parameters = _threat(threat) | {"attack": type(attack).__name__, "steps": attack.steps, "restarts": 1}
     return Part({"eps": radii, "correct": torch.stack(verdicts)}, {"parameters": parameters})
 
 
@@ -69,7 +71,7 @@ def transfer(
 def minimal(bench: Bench, threat: ThreatModel, protocol: Protocol, subject: ImageSet, cost: int) -> Part:
     """``eps``, float32 (N,): the smallest that breaks each sample."""
     subject = subject.first(protocol.minimal_samples)
-    attack = PGD(threat, precision=protocol.precision, steps=protocol.curve_steps, early_exit=True)
+    attack = search(threat, protocol.curve_steps, precision=protocol.precision, early_exit=True)
     eps = bench.smallest_distances(attack, subject, _TOLERANCE, cost)
     return Part({"eps": eps}, {"parameters": attack.parameters() | {"tolerance": _TOLERANCE}})
 

@@ -38,7 +38,7 @@ class Protocol:
         name: what people call it.
         version: raised whenever the same numbers come to mean another measurement.
         samples: test images that FGSM, PGD and the noise attack (at most the whole test split).
-        pgd_steps: gradient steps of PGD.
+        pgd_steps: gradient steps of PGD; in l1 a different search takes its place (``search``).
         pgd_restarts: random starts of PGD; a sample keeps its worst.
         noise_draws: random perturbations a sample; the worst counts.
         attacks: further attacks, each a metric of its own.
@@ -155,7 +155,7 @@ def single_eps(threat: ThreatModel) -> float:
 
 QUICK = Protocol(
     name="quick",
-    version=3,
+    version=4,
     samples=500,
     pgd_steps=20,
     pgd_restarts=2,
@@ -167,7 +167,7 @@ QUICK = Protocol(
 )
 STANDARD = Protocol(
     name="standard",
-    version=3,
+    version=4,
     attacks=(
         ProtocolAttack("autoattack"),
         ProtocolAttack("autoattack", norm="other"),

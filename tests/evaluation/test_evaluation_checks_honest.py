@@ -1,4 +1,4 @@
-"""No false alarm: networks trained on clean, PGD and TRADES images pass every check, in both norms; one with a fault
+"""No false alarm: networks trained on clean, PGD and TRADES images pass every check, in every norm; one with a fault
 built in afterwards does not."""
 
 import functools
@@ -12,8 +12,8 @@ from robustaug.attacks import PGD, ThreatModel
 from robustaug.data.imageset import ImageSet
 from robustaug.evaluation import Protocol, check_arm, evaluate_arm
 
-PROTOCOL = Protocol(samples=100, pgd_steps=20, pgd_restarts=1, noise_draws=3, curve_samples=30, curve_steps=10)
-THREATS = {"linf": ThreatModel("linf", 0.08), "l2": ThreatModel("l2", 0.6)}
+PROTOCOL = Protocol(samples=100, pgd_steps=20, pgd_restarts=2, noise_draws=3, curve_samples=30, curve_steps=10)
+THREATS = {"linf": ThreatModel("linf", 0.08), "l2": ThreatModel("l2", 0.6), "l1": ThreatModel("l1", 4.0)}
 CLASSES, SIDE = 4, 8
 
 

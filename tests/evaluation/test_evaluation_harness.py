@@ -360,3 +360,16 @@ def test_data_that_cannot_be_evaluated(model, test_split, stylised):
         settings = {"test": test_split, "threat": LINF, "protocol": PROTOCOL} | arguments
         with pytest.raises(RobustAugError, match=message):
             evaluate_arm(model, **settings)
+
+
+def test_the_search_in_l1_is_auto_pgd_and_finds_the_closed_form():
+    """For a linear model FGSM is exact in l1: the steepest values to their bounds."""
+    model = Linear((3, 8, 8))
+    test = labelled_by(model, image_set(60, size=8))
+    protocol = Protocol(samples=60, pgd_steps=10, pgd_restarts=1, noise_draws=1, curve_samples=10, curve_steps=5)
+    evaluation = evaluate_arm(model, test, threat=ThreatModel("l1", 1.0), protocol=protocol)
+    fgsm, pgd = (evaluation.verdicts[name] for name in ("fgsm", "pgd"))
+    assert 10 < fgsm.sum() < 50
+    assert int(pgd.sum()) <= int(fgsm.sum()) + 1
+    assert evaluation.attacks["pgd"]["attack"] == evaluation.attacks["eps_curve"]["attack"] == "APGD"
+    assert evaluation.attacks["pgd"]["steps"] == 25  # ten of them in the ball itself

@@ -13,6 +13,7 @@ from robustaug.evaluation.bench import model_device
 from robustaug.evaluation.checks import gradients, outputs, recorded, stronger
 from robustaug.evaluation.checks.check import Check
 from robustaug.evaluation.results import TRANSFER, ArmEvaluation
+from robustaug.evaluation.search import search_of
 
 _LIVE_SAMPLES = 64  # images that are sent through the model again
 _DIFFERENCE_SAMPLES = 32  # of them, those whose gradients are held against differences
@@ -87,7 +88,7 @@ def _attacked_again(arm: str, model: nn.Module, attacked: ImageSet, evaluation: 
     stand = white_box_survivors(evaluation)
     survivors = _where(attacked, stand)
     broken = _where(attacked, evaluation.verdicts["clean"][evaluation.attacked] & ~evaluation.verdicts["pgd"])
-    pgd = stronger.pgd_of(evaluation.attacks["pgd"])
+    pgd = search_of(evaluation.attacks["pgd"])
     share = len(survivors) / len(attacked)
     measured = [name for name in evaluation.excess if _is_square(evaluation, name) and _comparable(evaluation, name)]
     if measured:

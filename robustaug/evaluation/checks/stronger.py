@@ -1,22 +1,24 @@
 """Checks that attack a few samples again: would more effort, a larger radius or blind search change the number?
 
-Every attack here is small, seeded by the samples' keys, and made from the evaluation's own PGD.
+Every attack here is small, seeded by the samples' keys, and made from the evaluation's own search: PGD,
+or Auto-PGD in l1.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from robustaug import randomness
-from robustaug.attacks import PGD, Attack, AttackResult, Square, ThreatModel
+from robustaug.attacks import APGD, PGD, Attack, AttackResult, Square, ThreatModel
+from robustaug.attacks.attack import GradientAttack
 from robustaug.attacks.goal import Goal
 from robustaug.attacks.oracle import Oracle, undisturbed
 from robustaug.data.imageset import ImageSet
 from robustaug.evaluation.bench import model_device
 from robustaug.evaluation.checks.check import Check
+from robustaug.evaluation.search import Search, larger, longer
 from robustaug.evaluation.statistics import accuracy_interval
 
 LONGER_SAMPLES = 48  # survivors that are attacked with twice the steps
@@ -30,15 +32,9 @@ _STARTS = 5  # of PGD on what Square broke
 _RISING = 0.1  # of the whole rise of the margin, in the last quarter of the steps
 
 
-def pgd_of(parameters: Mapping[str, Any]) -> PGD:
-    """One run of the PGD that an evaluation states."""
-    low, high = parameters["bounds"]
-    threat = ThreatModel(parameters["norm"], parameters["eps"], bounds=(low, high))
-    kept = {key: parameters[key] for key in ("precision", "steps", "step_size") if key in parameters}
-    return PGD(threat, **kept)
-
-
-def more_effort_changes_little(arm: str | None, model: nn.Module, survivors: ImageSet, share: float, pgd: PGD) -> Check:
+def more_effort_changes_little(
+    arm: str | None, model: nn.Module, survivors: ImageSet, share: float, pgd: Search
+) -> Check:
     """Twice the steps from another start must not break many of the samples that survive.
 
     It fails where the accuracy would fall by more than 2 points, even by the low end of the 95% interval.
@@ -54,14 +50,14 @@ def more_effort_changes_little(arm: str | None, model: nn.Module, survivors: Ima
     survivors = survivors.first(LONGER_SAMPLES)
     if len(survivors) == 0:
         return Check(name, arm, True, "no sample survives")
-    result = _attacked(replace(pgd, steps=2 * pgd.steps, early_exit=True), model, survivors, "longer")
+    result = _attacked(longer(pgd), model, survivors, "longer")
     broken, tried = int(result.success.sum()), len(survivors)
     points = 100 * share * broken / tried
     detail = f"{broken} of {tried} survivors broken, which would take {points:.1f} points off the accuracy"
     return Check(name, arm, share * accuracy_interval(result.success).low <= _MOVES, detail)
 
 
-def loss_has_settled(arm: str | None, model: nn.Module, survivors: ImageSet, pgd: PGD) -> Check:
+def loss_has_settled(arm: str | None, model: nn.Module, survivors: ImageSet, pgd: Search) -> Check:
     """PGD's last quarter of steps must add at most a tenth of what all steps add to the margin of surviving samples.
 
     The margin, largest other logit minus the label's, and not the loss that PGD climbs: broken samples aside, both rise
@@ -77,12 +73,13 @@ def loss_has_settled(arm: str | None, model: nn.Module, survivors: ImageSet, pgd
     survivors = survivors.first(TRACED_SAMPLES)
     if len(survivors) == 0:
         return Check(name, arm, True, "no sample survives")
-    traced = _TracedPGD(**vars(pgd))
+    traced = (_TracedPGD if isinstance(pgd, PGD) else _TracedAPGD)(**vars(pgd))
     images = _attacked(traced, model, survivors, "traced").images
     with undisturbed(model):
         last = Goal(survivors.labels.to(images.device)).margin(Oracle(model).logits(images))
     # A float32 search that follows a bfloat16 one would come behind the first steps.
-    margins = torch.stack([*(margin.double().mean() for margin in traced.margins[: pgd.steps]), last.double().mean()])
+    looks = traced.margins[: pgd.steps if isinstance(pgd, PGD) else pgd.steps + 3]  # Auto-PGD's, also at three starts
+    margins = torch.stack([*(margin.double().mean() for margin in looks), last.double().mean()])
     rise, end = float(margins[-1] - margins[0]), float(margins[-1] - margins[-1 - max(1, pgd.steps // 4)])
     share = end / rise if rise > 0 else 0.0  # none at all is the business of other checks
     detail = (
@@ -91,7 +88,7 @@ def loss_has_settled(arm: str | None, model: nn.Module, survivors: ImageSet, pgd
     return Check(name, arm, share <= _RISING, detail)
 
 
-def larger_eps_not_weaker(arm: str | None, model: nn.Module, broken: ImageSet, pgd: PGD) -> Check:
+def larger_eps_not_weaker(arm: str | None, model: nn.Module, broken: ImageSet, pgd: Search) -> Check:
     """What breaks inside a ball breaks inside one twice as large, up to one sample or a fifth; else PGD loses its way.
 
     The curve of accuracy against eps cannot show this: there a broken sample stays broken.
@@ -106,16 +103,14 @@ def larger_eps_not_weaker(arm: str | None, model: nn.Module, broken: ImageSet, p
     broken = broken.first(LARGER_SAMPLES)
     if len(broken) == 0:
         return Check(name, arm, True, "no sample was broken")
-    threat, step = pgd.threat, pgd.step_size
-    assert not isinstance(threat.eps, tuple)  # an evaluation is at one eps
-    larger = replace(pgd, threat=replace(threat, eps=2 * threat.eps), step_size=None if step is None else 2 * step)
-    standing = int((~_attacked(larger, model, broken, "larger").success).sum())
-    detail = f"{standing} of {len(broken)} broken samples stand at eps {2 * threat.eps:.4g}"
+    wide = larger(pgd)
+    standing = int((~_attacked(wide, model, broken, "larger").success).sum())
+    detail = f"{standing} of {len(broken)} broken samples stand at eps {wide.threat.eps:.4g}"
     return Check(name, arm, standing <= max(1, len(broken) // 5), detail)
 
 
 def square_not_stronger(
-    arm: str | None, model: nn.Module, broken: ImageSet, tried: int, queries: int, pgd: PGD
+    arm: str | None, model: nn.Module, broken: ImageSet, tried: int, queries: int, pgd: Search
 ) -> Check:
     """Square, which sees no gradients, must break no survivor that PGD cannot reach; else the gradients are masked.
 
@@ -135,7 +130,7 @@ def square_not_stronger(
     detail = f"{len(broken)} of {tried} survivors broken by Square with {queries:,} queries"
     if len(broken) == 0:
         return Check(name, arm, True, detail)
-    harder = replace(pgd, steps=2 * pgd.steps, restarts=_STARTS, loss="margin", early_exit=True)
+    harder = longer(pgd, restarts=_STARTS, loss="margin")
     unreached = int((~_attacked(harder, model, broken, "harder").success).sum())
     return Check(name, arm, unreached == 0, f"{detail}, {unreached} of them out of PGD's reach")
 
@@ -148,11 +143,10 @@ def broken_by_square(model: nn.Module, survivors: ImageSet, threat: ThreatModel)
     return survivors.select(broken.cpu().nonzero().squeeze(1)), len(survivors)
 
 
-@dataclass(frozen=True)
-class _TracedPGD(PGD):
-    """PGD that writes down the margins, shape (N,), before each step."""
+class _Traced(GradientAttack):
+    """Writes down the margins, shape (N,), of each image that a search looks at."""
 
-    margins: list[Tensor] = field(default_factory=list)
+    margins: list[Tensor]
 
     def _loss(self, goal: Goal) -> Callable[[Tensor], Tensor]:
         climbed = super()._loss(goal)
@@ -162,6 +156,16 @@ class _TracedPGD(PGD):
             return climbed(logits)
 
         return written_down
+
+
+@dataclass(frozen=True)
+class _TracedPGD(_Traced, PGD):
+    margins: list[Tensor] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _TracedAPGD(_Traced, APGD):
+    margins: list[Tensor] = field(default_factory=list)
 
 
 def _attacked(attack: Attack, model: nn.Module, samples: ImageSet, purpose: str) -> AttackResult:
