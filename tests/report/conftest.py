@@ -291,6 +291,16 @@ def _write_samples(folder: Path, side: int, per_arm: int) -> None:
     (folder / "conflicts.json").write_text(json.dumps({"rows": conflicts}))
 
 
+def measure_as_standard(report: dict[str, Any]) -> None:
+    """All ten metrics of the protocol ``standard``, AutoAttack also at another norm."""
+    for entry in report["arms"].values():
+        for metric in ("autoattack", "autoattack_l2", "square", "transfer", "corruptions"):
+            entry["metrics"][metric] = wilson(0.4, 1000)
+    linf = {"norm": "linf", "eps": 0.2}
+    report["attacks"] |= {"autoattack": linf, "autoattack_l2": {"norm": "l2", "eps": 2.8}}
+    report["attacks"] |= {"square": linf | {"queries": 1000}, "transfer": linf | {"steps": 40, "restarts": 1}}
+
+
 def _save(path: Path, picture: np.ndarray) -> None:
     Image.fromarray((picture * 255).round().astype(np.uint8)).save(path)
 
@@ -367,6 +377,14 @@ def content() -> dict[str, Any]:
 def write_run() -> Callable[..., Path]:
     """``write_run(folder, change=None, side=28, per_arm=3)`` writes a run folder and returns it."""
     return write_run_folder
+
+
+@pytest.fixture(scope="session")
+def standard_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A built run that was measured by the protocol ``standard``, not to be changed."""
+    folder = write_run_folder(tmp_path_factory.mktemp("standard") / "run", measure_as_standard)
+    build_report(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

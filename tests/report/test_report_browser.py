@@ -74,6 +74,25 @@ def test_layout_holds_and_nothing_leaves_the_file(opened: Any, built_run: Path, 
         assert shown.page.evaluate("performance.getEntriesByType('resource').map((e) => e.name)") == []
 
 
+def test_all_metrics_of_standard_fit_side_by_side(opened: Any, standard_run: Path) -> None:
+    page = opened(standard_run / "report.html", 1440).page
+    assert page.locator("#results thead th").count() == 11
+    assert page.locator("#results .scroll.wide").count() == 0
+    cells = page.locator("#results table :is(th, td)")
+    assert cells.evaluate_all("(cells) => cells.filter((each) => each.scrollWidth > each.clientWidth + 1).length") == 0
+    names = page.locator("#results tbody th")
+    assert names.evaluate_all("(cells) => cells.map((each) => each.getClientRects().length)") == [1] * 4
+    labels = page.locator("#results svg text").evaluate_all(
+        """(all) => all.map((each) => [each.textContent, each.getBoundingClientRect()])
+            .filter(([text]) => /^[A-Z]/.test(text)).map(([text, box]) => [text, box.left, box.right, box.top])"""
+    )
+    assert {"AutoAttack", "Corruptions", "Transfer"} <= {text for text, *_ in labels}
+    for text, left, right, top in labels:
+        for other, start, end, other_top in labels:
+            if (text, left) != (other, start) and abs(top - other_top) < 3:
+                assert right < start or end < left, (text, other)
+
+
 def test_hostile_names_run_nothing(opened: Any, hostile_run: Path) -> None:
     shown = opened(hostile_run / "report.html")
     assert shown.page.locator("script").count() == 1

@@ -153,6 +153,18 @@ def test_everything_that_was_used_is_stated(page: Page) -> None:
         assert text in page.text
 
 
+def test_the_threat_section_names_every_norm_and_every_attacker(standard_run: Path, built_run: Path) -> None:
+    threats = [
+        (run / "report.html").read_text().split('<section id="threat">')[1].split("</section>")[0]
+        for run in (standard_run, built_run)
+    ]
+    assert "Square and Transfer stand for an attacker who does not know the weights." in threats[0]
+    assert "AutoAttack L2 was measured at L2 eps 2.8." in threats[0]
+    assert "further norms, larger eps" in threats[0]
+    assert "stand for an attacker" not in threats[1]
+    assert "other norms, larger eps" in threats[1]
+
+
 def test_shape_bias_and_strength_are_stated_with_their_numbers(html: str, content: dict[str, Any]) -> None:
     shape = html.split('<section id="shape">')[1].split("</section>", maxsplit=1)[0]
     text = " ".join(Page(shape.replace("</t", " </t")).text.split())

@@ -76,7 +76,7 @@ def test_passed_checks_fold_by_name_and_failed_ones_come_first(tmp_path: Path, w
     text = text_of(build_report(write_run(tmp_path / "run", change)))
     checks = " ".join(text.split("These checks look for that.")[1].split("Fingerprint")[0].split())
     assert checks.startswith("failedin part stylenot fine")
-    for line in ("folds: passed for all 4 arms", "in part: passed for clean clean: fine", "once: passed x"):
+    for line in ("passedfolds (all 4 arms)", "passedin part (clean) clean: fine", "passedonce x"):
         assert checks.count(line) == 1
     assert "detail of adversarial+style" in checks
 

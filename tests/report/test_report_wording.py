@@ -2,7 +2,9 @@
 
 import copy
 import io
+import json
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -61,7 +63,8 @@ def test_arms_keep_their_colour_and_new_ones_get_their_own() -> None:
 def test_verdict_states_the_measured_numbers(content: dict[str, Any]) -> None:
     assert verdict(content) == [
         "Under PGD with 40 steps, 5 restarts at L-infinity eps 0.2, the arm “adversarial” classifies "
-        "85.1% [82.8, 87.2] of 1,000 test images correctly; “clean” keeps 0.3% [0.1, 0.9].",
+        "85.1% [82.8, 87.2] of 1,000 test images correctly; this sample cannot tell it from “adversarial+style” "
+        "with 84.3%; “clean” keeps 0.3% [0.1, 0.9].",
         "On unchanged images “adversarial” scores 97.4% [96.2, 98.2], 1.2 points less than “clean” with "
         "98.6% [97.7, 99.2], a difference that this sample cannot tell from chance (Holm p = 0.086).",
         "On 1,000 test images restyled with paintings that training never saw, “style” scores highest with "
@@ -248,6 +251,41 @@ def test_markdown_table_has_the_reports_numbers(content: dict[str, Any]) -> None
         *(f"{name}, n 1,000" for name in ("Clean", "Random noise", "FGSM", "PGD", "Unseen style")),
     ]
     assert rows[2:] == expected_rows(content)
+
+
+def test_many_metrics_go_down_and_the_arms_across(standard_run: Path) -> None:
+    report = json.loads((standard_run / "report.json").read_text())
+    lines = markdown_table(report).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    assert rows[0] == ["Metric", *report["arms"]]
+    assert [row[0] for row in rows[2:8]] == [
+        *(f"{name}, n 1,000" for name in ("Clean", "Random noise", "FGSM", "PGD", "AutoAttack", "AutoAttack L2"))
+    ]
+    assert rows[5][1:3] == ["0.3 [0.1, 0.9]", "85.1 [82.8, 87.2]"]
+    assert len({len(row) for row in rows}) == 1
+    columns = [[str(cell) for cell in column.cells] for column in results_table(report).columns]
+    assert [list(row) for row in zip(*columns, strict=True)] == rows[2:]
+
+
+def test_norm_eps_and_queries_of_each_attack_are_told(standard_run: Path) -> None:
+    text = (standard_run / "summary.md").read_text()
+    assert "L-infinity eps 0.2; PGD: 40 steps, 5 restarts; AutoAttack L2: L2 eps 2.8; Square: 1,000 queries; " in text
+    assert (
+        w.own_radius(
+            {"threat": {"norm": "linf", "eps": "8/255"}, "attacks": {"a": {"norm": "linf", "eps": 8 / 255}}}, "a"
+        )
+        == ""
+    )
+    auto = {"attacks": {"pgd": {"attack": "APGD"}}}
+    assert w.meaning(auto, "pgd") == "many steps of Auto-PGD, the worst restart"
+    assert w.meaning({"attacks": {}}, "pgd") == "many gradient steps, the worst restart"
+
+
+def test_the_leader_on_style_names_who_cannot_be_told_from_it(content: dict[str, Any]) -> None:
+    row = content["comparisons"][2] | {"metric": "unseen_style", "arm_a": "style", "arm_b": "adversarial"}
+    said = verdict(content | {"comparisons": [row]})[2]
+    assert "86.8% [84.6, 88.8]; this sample cannot tell it from “adversarial” with 53.3%; “clean” reaches" in said
+    assert "cannot tell" not in verdict(content | {"comparisons": [row | {"p_value_holm": 0.04}]})[2]
 
 
 def test_differing_sample_sizes_stand_in_each_cell(content: dict[str, Any]) -> None:

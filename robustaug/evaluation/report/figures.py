@@ -59,7 +59,7 @@ def draw_figures(run: RunFolder, folder: Path) -> list[str]:
 
 
 def accuracy_by_arm(run: RunFolder) -> Figure | None:
-    """Grouped bars, one group a metric, one bar an arm, with 95% intervals and the value above."""
+    """Grouped bars, one group a metric, one bar an arm, with 95% intervals; the value above where there is room."""
     report = run.report
     metrics, arms = metric_names(report), list(report["arms"])
     if not metrics:
@@ -68,7 +68,7 @@ def accuracy_by_arm(run: RunFolder) -> Figure | None:
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     axes = figure.add_subplot()
     width = 0.84 / len(arms)
-    size = 6.5 if len(arms) * len(metrics) <= 24 else 5
+    is_roomy = len(arms) * len(metrics) <= 24
     for number, arm in enumerate(arms):
         offset = (number - (len(arms) - 1) / 2) * width
         for group, name in enumerate(metrics):
@@ -86,8 +86,10 @@ def accuracy_by_arm(run: RunFolder) -> Figure | None:
                 capsize=2,
                 capthick=0.9,
             )
-            axes.text(group + offset, high + 1.5, percent(metric["value"]), ha="center", va="bottom", fontsize=size)
-    axes.set_xticks(range(len(metrics)), [shortened(metric_title(name), 16) for name in metrics])
+            if is_roomy:
+                axes.text(group + offset, high + 1.5, percent(metric["value"]), ha="center", va="bottom", fontsize=6.5)
+    titles = [shortened(metric_title(name), 16).replace(" ", "\n") for name in metrics]
+    axes.set_xticks(range(len(metrics)), titles, fontsize=9 if len(metrics) <= 6 else 7)
     axes.tick_params(axis="x", length=0)
     axes.grid(visible=False, axis="x")
     percent_axis(axes, top=109)

@@ -80,11 +80,13 @@ def _shown(run: RunFolder) -> dict[str, Any]:
             {
                 "name": name,
                 "title": wording.metric_title(name),
-                "meaning": wording.METRIC_MEANINGS.get(name, ""),
+                "meaning": wording.meaning(report, name),
                 "effort": wording.effort(report, name),
             }
             for name in wording.metric_names(report)
         ],
+        "blind": [name for name in wording.metric_names(report) if name in ("square", "transfer")],
+        "beside": sections.beside(report),
         "not_measured": sections.not_measured(report),
         "charts": _charts(run),
         "curve_eps": _curve_eps(report),
@@ -198,7 +200,7 @@ def passed_checks(report: Mapping[str, Any]) -> list[tuple[str, str, list[dict[s
         arms = [check["arm"] for check in checks if check["arm"] is not None]
         scope = ""
         if arms and every > 1:
-            scope = f" for all {every} arms" if len(set(arms)) == every else f" for {', '.join(arms)}"
+            scope = f" (all {every} arms)" if len(set(arms)) == every else f" ({', '.join(arms)})"
         rows.append((name, scope, checks))
     return rows
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from matplotlib import colormaps
 
-from robustaug.evaluation.report.wording import ROBUST_METRICS, eps_text, metric_names, plain
+from robustaug.evaluation.report.wording import ROBUST_METRICS, eps_text, metric_names, own_radius, plain
 
 Report = Mapping[str, Any]
 Interval = Mapping[str, Any]
@@ -159,6 +159,11 @@ def stages(report: Report) -> list[tuple[str, list[str], dict[str, dict[str, Int
         (attack, list(dict.fromkeys(stage for after in arms.values() for stage in after)), arms)
         for attack, arms in attacks.items()
     ]
+
+
+def beside(report: Report) -> list[tuple[str, str]]:
+    """The attacks of another norm or eps than the threat model's: (metric, norm and eps)."""
+    return [(name, radius) for name in metric_names(report) if (radius := own_radius(report, name))]
 
 
 def by_arm(report: Report, name: str) -> dict[str, Any]:

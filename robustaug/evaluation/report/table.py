@@ -21,6 +21,7 @@ from robustaug.evaluation.report.wording import (
     percent,
 )
 
+_ACROSS = 6  # metrics; more go down, and the arms across
 _DOUBTED = " †"  # behind a headline number that a failed check puts in doubt
 
 
@@ -34,19 +35,20 @@ def results_table(report: Mapping[str, Any]) -> Table:
         box=box.SIMPLE_HEAD,
         pad_edge=False,
     )
-    table.add_column("Arm", no_wrap=True)
-    for metric in metric_names(report):
-        table.add_column(Text(_heading(report, metric)), justify="right")
-    for row in _rows(report):
+    heading, *rows = _grid(report)
+    table.add_column(Text(heading[0]), no_wrap=True)
+    for cell in heading[1:]:
+        table.add_column(Text(cell), justify="right")
+    for row in rows:
         table.add_row(*(Text(cell) for cell in row))  # Text: a name with brackets is no markup
     return table
 
 
 def markdown_table(report: Mapping[str, Any]) -> str:
     """The same table in Markdown, with a line that says what the numbers are."""
-    headings = ["Arm", *(_heading(report, metric).replace("\n", ", ") for metric in metric_names(report))]
-    lines = [markdown_row(headings), markdown_row(["---", *["---:"] * (len(headings) - 1)])]
-    lines += [markdown_row(row) for row in _rows(report)]
+    heading, *rows = [[cell.replace("\n", ", ") for cell in row] for row in _grid(report)]
+    lines = [markdown_row(heading), markdown_row(["---", *["---:"] * (len(heading) - 1)])]
+    lines += [markdown_row(row) for row in rows]
     return "\n".join(lines) + f"\n\n{_escaped(_caption(report))}\n"
 
 
@@ -76,6 +78,15 @@ def _shape_line(report: Mapping[str, Any]) -> str:
     return f"Shape bias in percent, decisions for shape over those for shape or texture: {'; '.join(listed)}." * bool(
         found
     )
+
+
+def _grid(report: Mapping[str, Any]) -> list[list[str]]:
+    """The table with its heading first: arms down and metrics across, or the other way round if there are many."""
+    headings, rows = [_heading(report, metric) for metric in metric_names(report)], _rows(report)
+    if len(headings) <= _ACROSS:
+        return [["Arm", *headings], *rows]
+    columns = zip([heading.replace("\n", ", ") for heading in headings], *(row[1:] for row in rows), strict=True)
+    return [["Metric", *(row[0] for row in rows)], *map(list, columns)]
 
 
 def _rows(report: Mapping[str, Any]) -> list[list[str]]:

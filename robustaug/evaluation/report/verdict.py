@@ -102,7 +102,7 @@ def _under_attack(report: Mapping[str, Any]) -> str:
     under = f"Under {metric_title(metric)}{with_effort} at {threat}"
     score = f"{_stated(first)} of {images(report, first['n'])} correctly"
     if len(leaders) == 1:
-        text = f"{under}, the arm {_named(leaders)} classifies {score}"
+        text = f"{under}, the arm {_named(leaders)} classifies {score}{_rivals(report, metric, leaders[0])}"
     elif len(leaders) == len(measured):
         return f"{under}, {_all_of(leaders)} tie: each classifies {score}."
     else:
@@ -170,10 +170,21 @@ def _unseen_style(report: Mapping[str, Any]) -> str:
     if len(leaders) == len(measured):
         return f"{text}{_all_of(leaders)} tie with {_stated(first)}."
     text += f"{_named(leaders)} {'scores' if len(leaders) == 1 else 'tie for the'} highest with {_stated(first)}"
+    text += _rivals(report, "unseen_style", leaders[0]) if len(leaders) == 1 else ""
     if reference in leaders or reference not in measured:
         return f"{text}."
     doubt = _not_told(report, "unseen_style", leaders[0], reference) if len(leaders) == 1 else ""
     return f"{text}; “{reference}” reaches {_stated(measured[reference])}{doubt}."
+
+
+def _rivals(report: Mapping[str, Any], metric: str, leader: str) -> str:
+    """The arms beside the reference whose difference from the leader may be chance."""
+    measured, reference = _measured(report, metric), reference_arm(report)
+    others = [arm for arm in measured if arm not in (leader, reference) and _not_told(report, metric, leader, arm)]
+    if not others:
+        return ""
+    listed = [f"“{arm}” with {percent(measured[arm]['value'])}%" for arm in others]
+    return f"; this sample cannot tell it from {' or '.join(listed)}"
 
 
 def _not_told(report: Mapping[str, Any], metric: str, first: str, second: str) -> str:

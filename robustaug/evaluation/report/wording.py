@@ -23,7 +23,7 @@ METRIC_MEANINGS = {
     "fgsm": "one gradient step",
     "pgd": "many gradient steps, the worst restart",
     "autoattack": "an ensemble of attacks",
-    "autoattack_l2": "an ensemble of attacks within an L2 ball of its own eps",
+    "autoattack_l2": "an ensemble of attacks in another norm",
     "square": "random search, without gradients",
     "transfer": "adversarial images made on other classifiers",
     "corruptions": "mean over common corruptions and severities",
@@ -83,11 +83,31 @@ def metric_title(name: str) -> str:
     return METRIC_TITLES.get(name, name.replace("_", " "))
 
 
+def meaning(report: Mapping[str, Any], metric: str) -> str:
+    """What a metric measures, in a few words; empty for one that a protocol named."""
+    is_auto = (report["attacks"].get(metric) or {}).get("attack") == "APGD"
+    auto = "many steps of Auto-PGD, the worst restart" if metric == "pgd" and is_auto else ""
+    return auto or METRIC_MEANINGS.get(metric, "")
+
+
+def own_radius(report: Mapping[str, Any], metric: str) -> str:
+    """``L2 eps 0.5`` for an attack of another norm or eps than the threat model's; else empty."""
+    parameters, threat = report["attacks"].get(metric) or {}, report["threat"]
+    if "norm" not in parameters or "eps" not in parameters:
+        return ""
+    own, stated = (f"{fact('norm', each['norm'])} eps {fact('eps', each['eps'])}" for each in (parameters, threat))
+    return own if own != stated else ""
+
+
 def effort(report: Mapping[str, Any], metric: str) -> str:
-    """An attack's steps and restarts as stated in the report, for example ``40 steps, 5 restarts``; else empty."""
+    """What an attack was allowed, as stated in the report: ``40 steps, 5 restarts``, ``L2 eps 0.5``; else empty."""
     parameters = report["attacks"].get(metric) or {}
-    counts = [(parameters.get(key), key) for key in ("steps", "restarts")]
-    return ", ".join(plural(value, key[:-1]) for value, key in counts if isinstance(value, int) and value > 0)
+    told = [own_radius(report, metric)]
+    for name, one in (("steps", "step"), ("restarts", "restart"), ("queries", "query")):
+        count = parameters.get(name)
+        if isinstance(count, int) and count > 0:
+            told.append(f"{count:,} {one if count == 1 else name}")
+    return ", ".join(filter(None, told))
 
 
 def percent(fraction: float) -> str:
@@ -201,6 +221,8 @@ def words(name: str) -> str:
 
 def fact(name: str, value: Any) -> str:
     """The value of a named parameter as text: eps and step sizes as people write them, paintings by their names."""
+    if name == "step_size" and value is None:
+        return "follows from eps and steps"
     if name in ("eps", "step_size") and isinstance(value, int | float | str) and value != "":
         return eps_text(value) if _is_eps(value) else plain(value)
     if name == "norm":
