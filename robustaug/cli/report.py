@@ -65,13 +65,17 @@ def _compare(paths: list[Path], out: Path | None) -> "list[ComparedRun]":
         comparison_json,
         comparison_markdown,
         comparison_table,
+        corruption_lines,
         read_compared,
     )
     from robustaug.files import write_json, write_text  # noqa: PLC0415
 
     runs = read_compared(paths)
     rows = compare_runs(runs)
-    plain_console().print(comparison_table(runs, rows))
+    console = plain_console()
+    console.print(comparison_table(runs, rows))
+    for line in corruption_lines(runs):
+        console.print(line, markup=False, soft_wrap=True)
     if out is not None:
         write_text(out / "comparison.md", comparison_markdown(runs, rows))
         write_json(out / "comparison.json", comparison_json(runs, rows))

@@ -11,8 +11,11 @@ from torch import nn
 import robustaug
 from robustaug.attacks import ThreatModel
 from robustaug.data import ImageSet, Skipped
+from robustaug.errors import RobustAugError
 from robustaug.evaluation.checks import Check, check_arm
+from robustaug.evaluation.corruptions import corruption_errors, mean_corruption_error
 from robustaug.evaluation.protocol import Protocol
+from robustaug.evaluation.report.verdict import reference_arm
 from robustaug.evaluation.results import ArmEvaluation, compare_arms
 from robustaug.hardware import describe_hardware, describe_versions
 
@@ -90,10 +93,12 @@ def report_content(
         "protocol": {**protocol.to_dict(), "hash": protocol.hash},
         "attacks": {key: dict(parameters) for key, parameters in first.attacks.items()} | dict(attacks or {}),
         "style": style,
-        "arms": {
-            arm_name: {**arm.about, **arm.evaluation.to_dict(), **_doubts(arm_name, all_checks)}
-            for arm_name, arm in arms.items()
-        },
+        "arms": _against_baseline(
+            {
+                arm_name: {**arm.about, **arm.evaluation.to_dict(), **_doubts(arm_name, all_checks)}
+                for arm_name, arm in arms.items()
+            }
+        ),
         **{
             name: value for name, value in (("groups", list(groups)), ("balance", balance), ("energy", energy)) if value
         },
@@ -111,6 +116,19 @@ def _doubts(arm: str, checks: Sequence[Check]) -> dict[str, list[str]]:
     """``failed_checks``: the names of an arm's failed checks and the data's; nothing if all passed."""
     failed = [check.name for check in checks if not check.passed and check.arm in (arm, None)]
     return {"failed_checks": failed} if failed else {}
+
+
+def _against_baseline(entries: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The arms' entries, with ``corruption_error`` (mCE) against the one that the others are held against."""
+    baseline = reference_arm({"arms": entries})
+    errors = {arm: corruption_errors(entry["corruptions"]) for arm, entry in entries.items() if "corruptions" in entry}
+    for arm in errors.keys() - {baseline} if baseline in errors else ():
+        try:
+            value = mean_corruption_error(errors[arm], errors[baseline])
+            entries[arm]["corruption_error"] = {"value": value, "baseline": baseline}
+        except RobustAugError as error:
+            entries[arm]["not_measured"] = {**entries[arm].get("not_measured", {}), "corruption_error": str(error)}
+    return entries
 
 
 def training_curve(history: Sequence[Mapping[str, Any]]) -> list[dict[str, float]]:

@@ -160,6 +160,7 @@ def report_content() -> dict[str, Any]:
             "transfer": {other: wilson(0.9 * values["clean"], 200) for other in ARMS if other != name},
             "distances": distances(values),
             "corruptions": corruptions(values["clean"]),
+            **({} if name == "clean" else {"corruption_error": {"value": 0.7 + 0.1 * number, "baseline": "clean"}}),
             "style_strength": [
                 {"strength": 0.25 * step, **wilson(values["clean"] * (1 - 0.15 * step), 200)} for step in range(5)
             ],
@@ -323,6 +324,7 @@ def _hostile(report: dict[str, Any]) -> None:
             entry[name][HOSTILE] = entry[name].pop(next(iter(entry[name])))
         entry["stages"][HOSTILE][HOSTILE] = entry["stages"][HOSTILE].pop("apgd-t")
         entry["not_measured"] = {HOSTILE: HOSTILE}
+        entry["corruption_error"] = {"value": 1.0, "baseline": HOSTILE}
     report["arms"][HOSTILE] = report["arms"].pop("style")
     sites = report["groups"][0]
     sites["attribute"] = HOSTILE

@@ -13,10 +13,12 @@ from rich.console import Console
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.report.compare import (
     ComparedRun,
+    against_first,
     compare_runs,
     comparison_json,
     comparison_markdown,
     comparison_table,
+    corruption_lines,
     read_compared,
     signed_points,
 )
@@ -117,6 +119,28 @@ def test_the_table_the_markdown_and_the_json_agree() -> None:
     assert by_metric["pgd"]["values"]["old"] == {"arm": "clean", **accuracy_interval(BEFORE).to_dict()}
     assert list(by_metric["clean"]["values"]) == ["new|er"]
     assert by_metric["clean"]["differences"] == {}
+
+
+def corrupted(fog: list[float], snow: list[float]) -> dict[str, list[dict[str, float]]]:
+    return {
+        name: [{"severity": place + 1, "value": value} for place, value in enumerate(values)]
+        for name, values in (("fog", fog), ("snow", snow))
+    }
+
+
+def test_the_mean_corruption_error_is_against_the_first_run() -> None:
+    runs = [run(name, {"clean": {"clean": BEFORE}}) for name in ("old", "new", "other data", "fewer", "without")]
+    tables = [corrupted([0.8, 0.6], [0.5, 0.5]), corrupted([0.9, 0.8], [0.25, 0.25])]
+    for each, table in zip(runs, [*tables, tables[1], corrupted([0.9], [0.8])], strict=False):
+        each.report["arms"]["clean"]["corruptions"] = table  # type: ignore[index]
+    runs[2].report["data"]["name"] = "sketches"
+    (row,) = against_first(runs)
+    assert row.pop("corruption_error") == pytest.approx((0.5 + 1.5) / 2)  # 0.3 of 0.6 errors in fog, 1.5 of 1 in snow
+    assert row == {"run": "new", "arm": "clean", "baseline_run": "old", "baseline_arm": "clean"}
+    text = "mCE of clean in new against clean in old: 1.000"
+    assert corruption_lines(runs) == [text]
+    assert text in comparison_markdown(runs, compare_runs(runs)).splitlines()
+    assert comparison_json(runs, [])["against_first"] == against_first(runs)
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0123, "+1.2"), (-0.004, "-0.4"), (0.0, "0.0"), (-0.0001, "0.0")])

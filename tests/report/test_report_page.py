@@ -165,6 +165,12 @@ def test_the_threat_section_names_every_norm_and_every_attacker(standard_run: Pa
     assert "other norms, larger eps" in threats[1]
 
 
+def test_the_mean_corruption_error_names_its_baseline(html: str, built_run: Path) -> None:
+    assert [f"mCE {value} against “clean”" in html for value in ("0.800", "0.900", "1.000")] == [True] * 3
+    line = "Mean corruption error (mCE; 1 is as good, less is better): adversarial 0.800 against clean; style 0.900"
+    assert line in (built_run / "summary.md").read_text()
+
+
 def test_shape_bias_and_strength_are_stated_with_their_numbers(html: str, content: dict[str, Any]) -> None:
     shape = html.split('<section id="shape">')[1].split("</section>", maxsplit=1)[0]
     text = " ".join(Page(shape.replace("</t", " </t")).text.split())

@@ -32,6 +32,11 @@ def mean_corruption_error(errors: Errors, baseline: Errors) -> float:
     return sum(sum(errors[name]) / sum(baseline[name]) for name in errors) / len(errors)
 
 
+def corruption_errors(levels: Mapping[str, Sequence[Mapping[str, float]]]) -> Errors:
+    """Errors from accuracies as reports have them: by corruption, ``{"severity", "value", ...}`` at each severity."""
+    return {name: [1 - level["value"] for level in each] for name, each in levels.items()}
+
+
 def relative_mean_corruption_error(errors: Errors, clean: float, baseline: Errors, baseline_clean: float) -> float:
     """Relative mCE (section 4.1): the same with each classifier's error on clean images taken off its errors first.
 

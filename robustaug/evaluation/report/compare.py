@@ -1,6 +1,7 @@
 """Runs side by side: every arm on every metric, and what it gained on the same images."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from robustaug.errors import RobustAugError
+from robustaug.evaluation.corruptions import corruption_errors, mean_corruption_error
 from robustaug.evaluation.report.run_folder import load_report, read_report
-from robustaug.evaluation.report.table import markdown_row
+from robustaug.evaluation.report.table import escaped, markdown_row
 from robustaug.evaluation.report.wording import accuracy, eps_number, metric_names, metric_title, signed_points
 from robustaug.evaluation.results import ArmEvaluation, load_evaluation
 from robustaug.evaluation.statistics import Difference, paired_difference
@@ -133,6 +135,33 @@ def unlike(before: ComparedRun, after: ComparedRun, metric: str) -> str | None:
     return None
 
 
+def against_first(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
+    """The mean corruption error of each run's arms against those of the first run, where both were measured alike.
+
+    Rows of ``{"run", "arm", "baseline_run", "baseline_arm", "corruption_error"}``.
+    """
+    first, rows = runs[0], []
+    for run in runs[1:]:
+        for arm, entry in first.report["arms"].items():
+            other = _same_arm(first, run, arm)
+            own = run.report["arms"].get(other, {}).get("corruptions")
+            if not own or not entry.get("corruptions") or unlike(first, run, "corruptions"):
+                continue
+            with suppress(RobustAugError):  # other severities, or a baseline without errors
+                value = mean_corruption_error(corruption_errors(own), corruption_errors(entry["corruptions"]))
+                about = {"run": run.name, "arm": other, "baseline_run": first.name, "baseline_arm": arm}
+                rows.append({**about, "corruption_error": value})
+    return rows
+
+
+def corruption_lines(runs: Sequence[ComparedRun]) -> list[str]:
+    """The same in words, a line each."""
+    return [
+        "mCE of {arm} in {run} against {baseline_arm} in {baseline_run}: {corruption_error:.3f}".format(**row)
+        for row in against_first(runs)
+    ]
+
+
 def comparison_table(runs: Sequence[ComparedRun], rows: Sequence[ComparedRow]) -> Table:
     """Accuracies in percent with 95% intervals, and differences in points, for ``rich.print``."""
     table = Table(
@@ -149,11 +178,13 @@ def comparison_markdown(runs: Sequence[ComparedRun], rows: Sequence[ComparedRow]
     """The same table in Markdown."""
     headings = _headings(runs)
     lines = [markdown_row(headings), markdown_row(["---", "---", *["---:"] * (len(headings) - 2)])]
-    return "\n".join([*lines, *(markdown_row(_cells(row)) for row in rows), "", _CAPTION]) + "\n"
+    errors = [line for text in corruption_lines(runs) for line in ("", escaped(text))]
+    return "\n".join([*lines, *(markdown_row(_cells(row)) for row in rows), "", _CAPTION, *errors]) + "\n"
 
 
 def comparison_json(runs: Sequence[ComparedRun], rows: Sequence[ComparedRow]) -> dict[str, Any]:
-    """``{"runs", "rows": [{"metric", "values": {RUN: {"arm", ...}}, "differences": {RUN: {...}}}]}``; fractions."""
+    """``{"runs", "rows": [{"metric", "values": {RUN: {"arm", ...}}, "differences": {RUN: {...}}}], "against_first"}``;
+    accuracies as fractions."""
     names = [run.name for run in runs]
     return {
         "runs": names,
@@ -171,6 +202,7 @@ def comparison_json(runs: Sequence[ComparedRun], rows: Sequence[ComparedRow]) ->
             }
             for row in rows
         ],
+        "against_first": against_first(runs),
     }
 
 

@@ -94,6 +94,7 @@ def _shown(run: RunFolder) -> dict[str, Any]:
         "stages": sections.stages(report),
         "transfer": sections.by_arm(report, "transfer"),
         "corruptions": sections.corruptions(report),
+        "corruption_error": sections.by_arm(report, "corruption_error"),
         "heat": sections.heat,
         "strength": sections.by_arm(report, "style_strength"),
         "shape": sections.by_arm(report, "shape_bias"),

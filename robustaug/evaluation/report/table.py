@@ -49,22 +49,21 @@ def markdown_table(report: Mapping[str, Any]) -> str:
     heading, *rows = [[cell.replace("\n", ", ") for cell in row] for row in _grid(report)]
     lines = [markdown_row(heading), markdown_row(["---", *["---:"] * (len(heading) - 1)])]
     lines += [markdown_row(row) for row in rows]
-    return "\n".join(lines) + f"\n\n{_escaped(_caption(report))}\n"
+    return "\n".join(lines) + f"\n\n{escaped(_caption(report))}\n"
 
 
 def summary(report: Mapping[str, Any]) -> str:
     """The verdict, the table and a line on groups in Markdown: what ``summary.md`` holds."""
     sentences = filter(None, [*verdict(report), undecided(report)])
-    parts = [f"# {_escaped(_title(report))}", *map(_escaped, sentences), markdown_table(report).rstrip()]
+    parts = [f"# {escaped(_title(report))}", *map(escaped, sentences), markdown_table(report).rstrip()]
     if line := groups_line(report):
-        parts.append(_escaped(line))
-    if line := _shape_line(report):
-        parts.append(_escaped(line))
+        parts.append(escaped(line))
+    parts += [escaped(line) for line in (_shape_line(report), _corruption_line(report)) if line]
     failed = failed_checks(report)
     if failed:
         lines = [f"- {check['name']} ({check['arm'] or 'all arms'}): {check['detail']}" for check in failed]
         parts.append(f"**Failed checks** ({len(failed)} of {len(report['checks'])}):")
-        parts.append("\n".join(map(_escaped, lines)))
+        parts.append("\n".join(map(escaped, lines)))
     return "\n\n".join(parts) + "\n"
 
 
@@ -78,6 +77,13 @@ def _shape_line(report: Mapping[str, Any]) -> str:
     return f"Shape bias in percent, decisions for shape over those for shape or texture: {'; '.join(listed)}." * bool(
         found
     )
+
+
+def _corruption_line(report: Mapping[str, Any]) -> str:
+    """The mean corruption error of every arm that has one; empty without."""
+    found = {arm: entry["corruption_error"] for arm, entry in report["arms"].items() if entry.get("corruption_error")}
+    listed = [f"{arm} {error['value']:.3f} against {error['baseline']}" for arm, error in found.items()]
+    return f"Mean corruption error (mCE; 1 is as good, less is better): {'; '.join(listed)}." if listed else ""
 
 
 def _grid(report: Mapping[str, Any]) -> list[list[str]]:
@@ -136,8 +142,9 @@ def _caption(report: Mapping[str, Any]) -> str:
 
 def markdown_row(cells: list[str]) -> str:
     """One row of a Markdown table; no cell can end it."""
-    return "| " + " | ".join(_escaped(cell).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(escaped(cell).replace("|", "\\|") for cell in cells) + " |"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text on one line that Markdown shows as text."""
     return html.escape(" ".join(text.split()), quote=False)
