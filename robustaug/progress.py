@@ -17,6 +17,10 @@ class Advance(Protocol):
         """Add ``count`` finished items."""
 
 
+def silent(count: int = 1, note: str | None = None) -> None:
+    """No progress bar."""
+
+
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed

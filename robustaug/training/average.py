@@ -19,11 +19,12 @@ class Average(ABC):
 
     Attributes:
         name: What scores, and the tensors in the state, are called after.
-        recounts: Whether batch-norm statistics are to be taken anew for the averaged weights.
+        recounts: The last training batches over which batch-norm statistics are taken anew for the averaged weights; 0
+            keeps their average.
     """
 
     name: ClassVar[str]
-    recounts: ClassVar[bool] = False
+    recounts: ClassVar[int] = 0
 
     @abstractmethod
     def share_at(self, step: int) -> float:
@@ -84,15 +85,16 @@ class SWA(Average):
     The n-th has share 1 / n. As there, the statistics of batch norms are taken anew for the average: it lies far from
     the weights whose statistics are known.
 
-    Deviations: every step is averaged, not one an epoch; and the learning rate is the schedule's, where the paper's is
-    constant or cyclic (``step`` is constant between its drops).
+    Deviations: every step is averaged, not one an epoch; the statistics are of ten batches, as many as a momentum of
+    0.1 remembers, where the paper goes over the whole training set; and the learning rate is the schedule's, where the
+    paper's is constant or cyclic (``step`` is constant between its drops).
 
     Attributes:
         start: The first step that counts, from 0.
     """
 
     name: ClassVar[str] = "swa"
-    recounts: ClassVar[bool] = True
+    recounts: ClassVar[int] = 10
     start: int
 
     def share_at(self, step: int) -> float:

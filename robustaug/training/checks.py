@@ -12,6 +12,7 @@ from robustaug.attacks.oracle import check_logits, undisturbed
 from robustaug.data.composite import CompositeDataset
 from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
+from robustaug.training.counters import Counters
 from robustaug.training.resizing import resized_at
 from robustaug.training.settings import TrainingSettings
 from robustaug.training.state import has_state
@@ -66,12 +67,28 @@ def compiling(wanted: bool) -> Iterator[None]:
         ) from error
 
 
-def not_finite(what: str, step: int, state: Path, dtype: torch.dtype) -> RobustAugError:
-    """What to tell of a loss or of weights that became NaN or infinite at a step, counted from 1."""
+def check_finite(counters: Counters, model: nn.Module, step: int, state: Path, dtype: torch.dtype) -> None:
+    """Refuse to go on with numbers that are none; the last loss may be fine, and the weights that it gave not.
+
+    Args:
+        counters: Of the steps since the last look.
+        model: Its weights after ``step`` steps.
+        step: Steps done.
+        state: Where the last good state is, if there is one.
+        dtype: Of the training.
+
+    Raises:
+        RobustAugError: at which step, what is kept, and what to try.
+    """
+    bad_loss = counters.first_bad()
+    weights = [value for value in model.state_dict().values() if value.is_floating_point()]
+    if bad_loss is None and all(bool(value.isfinite().all()) for value in weights):
+        return
+    what, when = ("weights", step) if bad_loss is None else ("loss", bad_loss)
     kept = f"the last good state is kept in {state.parent}" if has_state(state) else "no state was saved yet"
     precision = "" if dtype == torch.float32 else ", precision float32"
-    return RobustAugError(
-        f"the {what} became NaN or infinite at step {step}; {kept}; in a new folder, try a lower learning_rate, "
+    raise RobustAugError(
+        f"the {what} became NaN or infinite at step {when}; {kept}; in a new folder, try a lower learning_rate, "
         f"a longer warmup, gradient_clip{precision}"
     )
 

@@ -63,11 +63,13 @@ class Counters:
         return row | {"images_per_second": round((others + adversarial) / seconds, 1)}
 
 
-def summary(row: Mapping[str, Any], score: str) -> str:
-    """A row of the history in a line, for the progress bar; ``score`` names what chooses the weights."""
-    training = f"training {row.get('training_clean', row.get('training_clean_batch')):.1%}"
-    if "training_robust_running" in row:
-        training += f" robust {row['training_robust_running']:.1%}"
-    validation = f"{score.replace('_', ' ')} {row[score]:.1%}"
-    line = f"loss {row['loss']:.3f}  {training}  {validation}  {row['images_per_second']:.0f} images/s"
-    return line + "  catastrophic overfitting" if "collapsed" in row else line
+def summary(row: Mapping[str, Any], score: str = "") -> str:
+    """What a row of the history has, in a line for the progress bar; ``score`` names what chooses the weights."""
+    clean, robust = (row.get(name) for name in ("training_clean", "training_robust_running"))
+    clean = row.get("training_clean_batch", clean)
+    training = [] if clean is None else [f"{clean:.1%}"]
+    training += [] if robust is None else [f"robust {robust:.1%}"]
+    validation = [f"{score.replace('_', ' ')} {row[score]:.1%}"] if score else []
+    collapse = ["catastrophic overfitting"] if "collapsed" in row else []
+    parts = [f"loss {row['loss']:.3f}", " ".join(["training", *training]), *validation]
+    return "  ".join([*parts, f"{row['images_per_second']:.0f} images/s", *collapse])

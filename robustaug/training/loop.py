@@ -13,21 +13,21 @@ from robustaug.attacks import Attack
 from robustaug.data.composite import CompositeDataset
 from robustaug.data.imageset import ImageSet
 from robustaug.hardware import resolve_precision, to_device
-from robustaug.progress import Advance
+from robustaug.progress import Advance, silent
 from robustaug.training.augment import mixed, prepared
 from robustaug.training.average import counting_anew
 from robustaug.training.batch_norm import whole_batch_norms
-from robustaug.training.checks import check_run, compiling, not_finite
+from robustaug.training.checks import check_finite, check_run, compiling
 from robustaug.training.counters import Counters, summary
 from robustaug.training.distributed import present
 from robustaug.training.history import History
-from robustaug.training.objectives import AuxiliaryNorms, Learner, Task
+from robustaug.training.objectives import AuxiliaryNorms, Learner, Objective, Task
 from robustaug.training.optimizer import build_optimizer
 from robustaug.training.resizing import resized_at
 from robustaug.training.settings import TrainingSettings
 from robustaug.training.state import Progress, has_state, identity_of, load_state, save_state
-from robustaug.training.validation import accuracy, right_answers
-from robustaug.training.watch import MOST_RETURNS, Watch
+from robustaug.training.validation import accuracy, drawn, right_answers
+from robustaug.training.watch import MOST_ANSWERS, Watch
 
 
 @dataclass(frozen=True)
@@ -84,29 +84,34 @@ def train(
         RobustAugError: what ``check_run`` refuses, a state of another run, damaged states, a loss that is not finite.
     """
     check_run(model, data, validation, attack, settings)
-    return _Run(model, data, validation, attack, settings, folder, seed).until_done(progress or _silent)
+    return _Run(model, data, validation, attack, settings, folder, seed).until_done(progress or silent)
 
 
+@dataclass
 class _Run:
-    def __init__(
-        self,
-        model: nn.Module,
-        data: CompositeDataset,
-        validation: ImageSet,
-        attack: Attack | None,
-        settings: TrainingSettings,
-        folder: Path,
-        seed: int,
-    ) -> None:
-        self.model, self.data, self.validation, self.settings, self.seed = model, data, validation, settings, seed
-        self.attack = attack if data.mix.adversarial > 0 else None
+    """The arguments of ``train``, and what is made of them."""
+
+    model: nn.Module
+    data: CompositeDataset
+    validation: ImageSet
+    attack: Attack | None
+    settings: TrainingSettings
+    folder: Path
+    seed: int
+
+    def __post_init__(self) -> None:
+        model, data, settings = self.model, self.data, self.settings
+        if data.mix.adversarial == 0:
+            self.attack = None
         self.device = next(model.parameters()).device
         if not settings.augments_on_cpu:
             self.data = data.on(self.device)
         self.dtype = resolve_precision(settings.precision, self.device)
-        self.objective = settings.build_objective()
+        self.done, self.watch = Progress(), Watch()
         if self.attack is not None:
             self.objective.check(self.attack)
+        self.few = drawn(self.validation, settings.validation_samples, self.seed)
+        self.score_name = "validation_clean" if self.attack is None else "validation_robust"
         auxiliary = AuxiliaryNorms(model) if settings.advprop else None
         self.processes = present()
         self.learner = Learner(
@@ -116,13 +121,18 @@ class _Run:
         self.processes.check(data.mix.counts(settings.batch_size), solver, settings.attack_mode)
         self.optimizer = build_optimizer(self.learner.trainable(), settings)
         self.averages = settings.averages()
-        self.state_path = folder / "state.safetensors"
-        self.history = History(folder, tensorboard=settings.tensorboard)
+        self.state_path = self.folder / "state.safetensors"
+        self.history = History(self.folder, tensorboard=settings.tensorboard)
         attacked = None if self.attack is None else self.attack.parameters()
-        self.identity = identity_of((settings.to_dict(), str(self.dtype), seed, attacked), model, data, validation)
-        self.done, self.watch = Progress(), Watch()
+        used = (settings.to_dict(), str(self.dtype), self.seed, attacked)
+        self.identity = identity_of(used, model, data, self.validation)
         self.best: dict[str, Tensor] = {}
         self.counters = Counters(self.device, 0)
+
+    @property
+    def objective(self) -> Objective:
+        """With more noise than the settings say, where a collapse was answered so."""
+        return self.settings.build_objective().raised(self.watch.answers)
 
     def until_done(self, progress: Advance) -> TrainingResult:
         self._resume()
@@ -136,7 +146,7 @@ class _Run:
                 with compiling(self.settings.compiled):
                     self._step(self.done.step)
                 self.done.step += 1
-                if self.done.step % self.settings.validate_every == 0 or self.done.step == self.settings.steps:
+                if self._is_time_to_look(progress):
                     self.done.seconds = time.monotonic() - began
                     reached = self.done.step
                     note = self._look()
@@ -181,15 +191,26 @@ class _Run:
         images, shared = mixed(images, batch, self.settings, self.seed)
         rows = batch.adversarial.nonzero().squeeze(1)
         keys = [batch.keys[row] for row in rows.tolist()]
-        seeds = randomness.sample_seeds(self.seed, keys, "training attack", self.watch.returns)
+        seeds = randomness.sample_seeds(self.seed, keys, "training attack", self.watch.answers)
         attack = None if self.attack is None else self.settings.attack_at(self.attack, step)
         labels, rows, seeds = (to_device(each, self.device) for each in (batch.labels, rows, seeds))
         return Task(images, labels, rows, attack, seeds, step, shared)
 
+    def _is_time_to_look(self, progress: Advance) -> bool:
+        """Every ``validate_every`` steps, at the end, and after an epoch at whose end a collapse is seen."""
+        step, settings = self.done.step, self.settings
+        if step % settings.validate_every == 0 or step == settings.steps:
+            return True
+        if step * settings.batch_size % len(self.data.originals) >= settings.batch_size:
+            return False  # in the middle of an epoch
+        check_finite(self.counters, self.model, step, self.state_path, self.dtype)
+        progress(0, summary(self.counters.read()))
+        return self._collapsed({})
+
     def _look(self) -> str:
         """Validate, remember the best weights, save the state; returns a note for the progress bar."""
         step = self.done.step
-        self._check_finite()
+        check_finite(self.counters, self.model, step, self.state_path, self.dtype)
         row: dict[str, Any] = {"step": step, **self.counters.read()}
         if "training_clean" not in row:
             task = self._task(step - 1)
@@ -202,30 +223,27 @@ class _Run:
             if average.share_at(step - 1) > 0:
                 with average.in_place(self.learner.carried, self.model), self.learner.kept_statistics():
                     if average.recounts:
-                        self._recount_statistics()
+                        self._recount_statistics(average.recounts)
                     self._validate(row, "_" + average.name)
         collapsed = self._collapsed(row)
         row["seconds"] = round(self.done.seconds, 3)
         self.processes.main_does(lambda: self.history.add(row))
-        if collapsed and self.settings.on_collapse == "return" and self.watch.returns < MOST_RETURNS:
-            returns = self.watch.returns + 1
-            self._load(returns)
+        if collapsed and self.settings.on_collapse != "report" and self.watch.answers < MOST_ANSWERS:
+            answers = self.watch.answers + 1
+            if self.settings.on_collapse == "return":
+                self._load()
+            self.watch.answers = answers
+        if self.done.step < step:
             return f"catastrophic overfitting at step {step}; back to step {self.done.step}"
+        self._save()
+        return summary(row, self.score_name)
+
+    def _save(self) -> None:
         self.learner.carried["watch"] = self.watch.to_tensor()
         kept = self.best | self.learner.state()
         self.processes.main_does(
             lambda: save_state(self.state_path, self.identity, self.done, self.model, kept, self.optimizer)
         )
-        return summary(row, self._score_name())
-
-    def _check_finite(self) -> None:
-        """Stop before weights that are not finite are saved; the last loss may be fine and its update not."""
-        bad_loss = self.counters.first_bad()
-        weights = [value for value in self.model.state_dict().values() if value.is_floating_point()]
-        if bad_loss is not None:
-            raise not_finite("loss", bad_loss, self.state_path, self.dtype)
-        if not all(bool(value.isfinite().all()) for value in weights):
-            raise not_finite("weights", self.done.step, self.state_path, self.dtype)
 
     def _collapsed(self, row: dict[str, Any]) -> bool:
         """Attack the last batch of a single-step objective with the training attack at full eps."""
@@ -236,32 +254,25 @@ class _Run:
         row["training_robust"] = self.processes.share(
             lambda: (int((~attack(self.model, images, labels, seeds=task.seeds).success).sum()), len(labels))
         )
-        collapsed = self.watch.collapsed(row["training_robust"])
-        if collapsed:
+        if self.watch.collapsed(row["training_robust"]):
             row["collapsed"] = True
-        return collapsed
+        return "collapsed" in row
 
     def _validate(self, row: dict[str, Any], ending: str) -> None:
         """Score the weights in the model, and keep them if they are the best so far."""
         row["validation_clean" + ending] = self._accuracy(self.validation, None)
         if self.attack is not None:
-            # Drawn, not the first ones: those of a folder are of one class.
-            order = randomness.permutation(len(self.validation), self.seed, "validation samples")
-            few = self.validation.select(order[: self.settings.validation_samples])
-            row["validation_robust" + ending] = self._accuracy(few, self.attack)
-        name = self._score_name() + ending
+            row["validation_robust" + ending] = self._accuracy(self.few, self.attack)
+        name = self.score_name + ending
         if row[name] >= self.done.best_score:
             self.done.best_score, self.done.best_step, self.done.best_by = row[name], self.done.step, name
             self.best = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
 
-    def _recount_statistics(self) -> None:
-        """Batch-norm statistics of the weights in the model, over the last training batches as the objective has them.
-
-        Izmailov et al. (2018) go over the whole training set; so many batches are what a momentum of 0.1 remembers.
-        """
+    def _recount_statistics(self, batches: int) -> None:
+        """Batch-norm statistics of the weights in the model, over the last batches as the objective has them."""
         norms = self.learner.norms()
         with counting_anew(norms):
-            for step in range(max(0, self.done.step - _RECOUNTED), self.done.step) if norms else ():
+            for step in range(max(0, self.done.step - batches), self.done.step) if norms else ():
                 task, adversarial = self._begun(step)
                 with torch.no_grad():
                     self.objective.terms(self.learner, task, adversarial)
@@ -269,28 +280,16 @@ class _Run:
     def _accuracy(self, samples: ImageSet, attack: Attack | None) -> float:
         return accuracy(self.model, samples, attack, self.seed, self.processes)
 
-    def _score_name(self) -> str:
-        return "validation_clean" if self.attack is None else "validation_robust"
-
     def _resume(self) -> None:
         with self.processes.main_first():  # it puts a whole state in the place of a damaged one
             if has_state(self.state_path):
                 self._load()
         self.processes.check_start(self.model, self.identity, self.done.step)
         self.processes.main_does(lambda: self.history.begin(self.done.step))
+        if self.done.step == 0 and self.settings.on_collapse == "return":
+            self._save()  # a collapse may come before the first look
 
-    def _load(self, returns: int | None = None) -> None:
-        """Take the saved state; ``returns`` in place of its own count."""
+    def _load(self) -> None:
         self.done, kept = load_state(self.state_path, self.identity, self.model, self.optimizer)
         self.best = self.learner.restore(kept)
         self.watch = Watch.from_tensor(self.learner.carried.get("watch"))
-        if returns is not None:
-            self.watch.returns = returns
-        self.objective = self.settings.build_objective().raised(self.watch.returns)
-
-
-_RECOUNTED = 10  # batches
-
-
-def _silent(count: int = 1, note: str | None = None) -> None:
-    """No progress bar."""

@@ -19,7 +19,8 @@ def rate_at(schedule: Schedule, peak: float, progress: float, warmup: float, dro
     - ``cosine`` (Loshchilov and Hutter 2017, equation 5, without restarts): peak (1 + cos(pi progress)) / 2.
     - ``step``: the peak, times 0.1 after each of ``drops``.
 
-    The last two are multiplied by progress / warmup until that is 1 (Goyal et al. 2017, section 2.2).
+    The last two are multiplied by progress / warmup until that is 1 (Goyal et al. 2017, section 2.2). A run's last step
+    has the rate 0 in the first two, as good as in torch's ``OneCycleLR``, whose last is the peak / 250,000.
 
     Args:
         schedule: Which.

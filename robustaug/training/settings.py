@@ -19,7 +19,7 @@ from robustaug.training.watch import OnCollapse
 
 Optimizer = Literal["adam", "sgd"]
 Padding = Literal["edge", "zeros"]
-_NOISY = ("rs_fgsm", "n_fgsm")
+_NOISY = {"return": ("rs_fgsm", "n_fgsm"), "raise": ("n_fgsm",)}  # by what follows a collapse
 _CHOICES = {
     "schedule": Schedule,
     "padding": Padding,
@@ -68,9 +68,10 @@ class TrainingSettings:
             1; 0 keeps none.
         swa: Share of the steps after which the mean of all further weights is kept, and evaluated beside them, at least
             0 and below 1 (stochastic weight averaging; 0.75 in its paper); None keeps none.
-        on_collapse: What follows when a single-step objective overfits catastrophically: ``"report"``, or, for
-            ``rs_fgsm`` and ``n_fgsm``, ``"return"``: the run goes on from its last state with other noise, for
-            ``n_fgsm`` half as much again, three times at most.
+        on_collapse: What follows when a single-step objective overfits catastrophically: ``"report"`` alone; or, three
+            times at most, ``"return"``, for ``rs_fgsm`` and ``n_fgsm``: the run goes on from its last state with other
+            noise, for ``n_fgsm`` half as much again; or ``"raise"``, for ``n_fgsm``: from where it is, with half as
+            much noise again.
         gradient_clip: Largest Euclidean norm of a step's gradient, all weights together; None does not clip.
         tensorboard: Whether each row of the history is also written for TensorBoard.
         compiled: Whether the steps' passes go through ``torch.compile``; looks at the validation split do not.
@@ -132,9 +133,10 @@ class TrainingSettings:
         for name, kind in _CHOICES.items():
             if (given := getattr(self, name)) not in get_args(kind):
                 raise RobustAugError(f"training.{name} is {given!r}; use {' or '.join(get_args(kind))}")
-        if self.on_collapse == "return" and self.objective not in _NOISY:
+        able = _NOISY.get(self.on_collapse, (self.objective,))
+        if self.objective not in able:
             raise RobustAugError(
-                f"training.on_collapse = 'return' goes on with other noise, for {' and '.join(_NOISY)}, "
+                f"training.on_collapse = '{self.on_collapse}' goes on with other noise, for {' and '.join(able)}, "
                 f"not for {self.objective}; set it to 'report'"
             )
         check_drops(self.schedule, self.drops)

@@ -36,6 +36,11 @@ def accuracy(
     return processes.share(answers)
 
 
+def drawn(samples: ImageSet, most: int, seed: int) -> ImageSet:
+    """At most so many samples; drawn, not the first ones: those of a folder are of one class."""
+    return samples.select(randomness.permutation(len(samples), seed, "validation samples")[:most])
+
+
 def right_answers(model: nn.Module, images: Tensor, labels: Tensor) -> int:
     """How many labels the model gives, in float32 and eval mode; it is as before."""
     with undisturbed(model), torch.no_grad():

@@ -6,8 +6,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-OnCollapse = Literal["report", "return"]
-MOST_RETURNS = 3  # in a run; further collapses are reported only
+OnCollapse = Literal["report", "return", "raise"]
+MOST_ANSWERS = 3  # in a run; further collapses are reported only
 _COLLAPSE = 0.5  # of the highest accuracy under PGD so far
 
 
@@ -20,11 +20,11 @@ class Watch:
 
     Attributes:
         highest: The highest accuracy so far, a fraction.
-        returns: How often the run went back to a state before a collapse.
+        answers: How often a collapse was answered: by going back, or by more noise.
     """
 
     highest: float = 0.0
-    returns: int = 0
+    answers: int = 0
 
     def collapsed(self, accuracy: float) -> bool:
         """Whether this accuracy is a collapse; otherwise it is remembered."""
@@ -35,12 +35,12 @@ class Watch:
 
     def to_tensor(self) -> Tensor:
         """For the state."""
-        return torch.tensor([self.highest, self.returns], dtype=torch.float64)
+        return torch.tensor([self.highest, self.answers], dtype=torch.float64)
 
     @staticmethod
     def from_tensor(saved: Tensor | None) -> "Watch":
         """From the state; None is a new one."""
         if saved is None:
             return Watch()
-        highest, returns = saved.tolist()
-        return Watch(highest, int(returns))
+        highest, answers = saved.tolist()
+        return Watch(highest, int(answers))

@@ -59,7 +59,9 @@ def test_a_look_in_a_line() -> None:
     row = {"loss": 1.23456, "training_clean": 0.5, "validation_robust": 0.25, "images_per_second": 1234.5}
     assert summary(row, "validation_robust") == "loss 1.235  training 50.0%  validation robust 25.0%  1234 images/s"
     del row["training_clean"]
-    row |= {"training_clean_batch": 0.75, "training_robust_running": 0.125, "collapsed": True}
+    row["training_robust_running"] = 0.125
+    assert summary(row) == "loss 1.235  training robust 12.5%  1234 images/s"  # between two looks
+    row |= {"training_clean_batch": 0.75, "collapsed": True}
     assert summary(row, "validation_robust") == (
         "loss 1.235  training 75.0% robust 12.5%  validation robust 25.0%  1234 images/s  catastrophic overfitting"
     )

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -287,7 +288,9 @@ def test_progress_is_told_every_step(tmp_path: Path) -> None:
     )  # fmt: skip
     assert sum(count for count, _ in told) == 4
     notes = [note for _, note in told if note]
-    assert len(notes) == 2
+    assert len(notes) == 3
+    of_an_epoch = notes.pop(1)  # 24 images in three steps: what the next row, of two steps, has half of
+    assert re.fullmatch(r"loss \d\.\d{3}  training \d+\.\d%  \d+ images/s", of_an_epoch)
     rows = read_jsonl(tmp_path / "history.jsonl")
     assert notes == [
         f"loss {row['loss']:.3f}  training {row['training_clean']:.1%}  validation clean {row['validation_clean']:.1%}"

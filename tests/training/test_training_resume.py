@@ -200,6 +200,10 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
 
     with pytest.raises(RobustAugError, match="the loss became NaN or infinite at step 2; no state was saved yet; in a"):
         run(tmp_path / "at once", Sick(2), Mix(), attack=None, validate_every=4)
+    sick = Sick(5)
+    with pytest.raises(RobustAugError, match="at step 5; no state was saved yet"):
+        run(tmp_path / "far from a look", sick, Mix(), attack=None, steps=100, validate_every=100)
+    assert sick.steps == 6  # the end of an epoch
     with pytest.raises(RobustAugError) as caught:
         run(tmp_path, Sick(5), Mix(), attack=None)
     assert str(caught.value) == (

@@ -69,7 +69,7 @@ def planted(monkeypatch: pytest.MonkeyPatch, collapses: Any) -> None:
     """Looks at which ``collapses(step, returns)`` see a collapse."""
 
     def collapsed(self: _Run, row: dict[str, Any]) -> bool:
-        found = bool(collapses(self.done.step, self.watch.returns))
+        found = bool(collapses(self.done.step, self.watch.answers))
         if found:
             row["collapsed"] = True
         return found
@@ -86,7 +86,8 @@ def test_a_collapse_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     )  # fmt: skip
     assert result.collapses == (4,)
     assert [row["step"] for row in history(tmp_path)] == [2, 4, 6, 8]
-    assert ["catastrophic overfitting" in note for note in notes if note] == [False, True, False, False]
+    looks = [note for note in notes if note and "validation" in note]
+    assert ["catastrophic overfitting" in note for note in looks] == [False, True, False, False]
 
 
 def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Tensor]]:
@@ -100,6 +101,83 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Tensor]]:
 
     monkeypatch.setattr(NoiseFGSM, "perturbed", perturbed)
     return steps
+
+
+def test_each_epoch_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """20 images in batches of 8: epochs end within the steps 3, 5, 8, 10 and so on. A collapse is a look of its own."""
+    asked: list[int] = []
+
+    def collapses(step: int, answers: int) -> bool:
+        del answers
+        asked.append(step)
+        return step == 8
+
+    planted(monkeypatch, collapses)
+    options: dict[str, Any] = {"objective": "rs_fgsm", "steps": 12, "validate_every": 100}
+    result = run(tmp_path, network(), MIX, data=composite(MIX, n=20), **options)
+    assert asked == [3, 5, 8, 8, 10, 12]
+    assert [(row["step"], "collapsed" in row) for row in history(tmp_path)] == [(8, True), (12, False)]
+    assert result.collapses == (8,)
+
+
+def test_what_an_epoch_showed_counts_also_after_a_kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between two looks, the watch remembers in the run alone; a run that goes on sees the same again."""
+    options: dict[str, Any] = {"objective": "n_fgsm", "steps": 12, "validate_every": 8}
+    run(tmp_path / "whole", network(), MIX, **options)
+    true = _Run._step
+
+    def killed(self: _Run, step: int) -> None:
+        if step == 11:
+            raise Killed
+        true(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Run, "_step", killed)
+        with pytest.raises(Killed):
+            run(tmp_path / "parts", network(), MIX, **options)
+    run(tmp_path / "parts", network(seed=9), MIX, **options)
+    one, other = (safetensors.torch.load_file(tmp_path / part / "state.safetensors") for part in ("parts", "whole"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    assert one["best.learner:carried.watch"][0] > 0
+
+
+def test_a_return_before_the_first_look_is_to_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    planted(monkeypatch, lambda step, answers: step == 3 and answers == 0)
+    model, steps, weights = network(), recorded(monkeypatch), list[Tensor]()
+    model.register_forward_pre_hook(
+        lambda module, _: weights.append(next(module.parameters()).detach().clone()) if module.training else None
+    )
+    run(tmp_path, model, MIX, objective="n_fgsm", on_collapse="return", steps=6, validate_every=100)
+    assert [(row["step"], "collapsed" in row) for row in history(tmp_path)] == [(3, True), (6, False)]
+    assert [noise for noise, _ in steps] == [2.0] * 3 + [3.0] * 6
+    assert torch.equal(weights[0], weights[3])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_noise_is_raised_where_the_run_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three times at most; a run that was killed knows how often."""
+    planted(monkeypatch, lambda step, answers: step in (4, 8, 10, 12))
+    steps = recorded(monkeypatch)
+    options: dict[str, Any] = {"objective": "n_fgsm", "on_collapse": "raise", "steps": 14}
+    result = run(tmp_path / "whole", network(), MIX, **options)
+    noise = [2.0] * 4 + [3.0] * 4 + [4.5] * 2 + [6.75] * 4
+    assert [found for found, _ in steps] == noise
+    assert [row["step"] for row in history(tmp_path / "whole")] == [2, 4, 6, 8, 10, 12, 14]
+    assert result.collapses == (4, 8, 10, 12)
+    true = _Run._step
+
+    def killed(self: _Run, step: int) -> None:
+        if step == 5:
+            raise Killed
+        true(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Run, "_step", killed)
+        with pytest.raises(Killed):
+            run(tmp_path / "parts", network(), MIX, **options)
+    run(tmp_path / "parts", network(seed=9), MIX, **options)
+    assert [found for found, _ in steps] == noise + noise[:5] + noise[4:]
+    assert history(tmp_path / "parts") == history(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("awp", [0.0, 0.01])
@@ -167,12 +245,16 @@ def test_a_run_that_returned_and_was_killed(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"on_collapse": "panic"}, "training.on_collapse is 'panic'; use report or return"),
+        ({"on_collapse": "panic"}, "training.on_collapse is 'panic'; use report or return or raise"),
         (
             {"on_collapse": "return"},
             "goes on with other noise, for rs_fgsm and n_fgsm, not for pgd; set it to 'report'",
         ),
         ({"on_collapse": "return", "objective": "free"}, "not for free; set it to 'report'"),
+        (
+            {"on_collapse": "raise", "objective": "rs_fgsm"},
+            "training.on_collapse = 'raise' goes on with other noise, for n_fgsm, not for rs_fgsm",
+        ),
     ],
 )
 def test_mistakes(changes: dict[str, Any], message: str) -> None:
@@ -190,8 +272,8 @@ def test_a_real_collapse_is_seen(tmp_path: Path) -> None:
         return images if looks[0] <= 4 else (1 - labels.float()).view(-1, 1, 1, 1).expand_as(images).contiguous()
 
     attack: Attack = Planted(THREAT, make=make)
-    model = network(dropout=0.0)
-    result = run(tmp_path, model, MIX, objective="rs_fgsm", steps=120, validate_every=30, attack=attack)
+    model, data = network(dropout=0.0), composite(MIX, n=240)  # 30 steps an epoch
+    result = run(tmp_path, model, MIX, data=data, objective="rs_fgsm", steps=120, validate_every=30, attack=attack)
     found = [row["training_robust"] for row in history(tmp_path)]
     assert found[1] == 1.0
     assert found[2:] == [0.0, 0.0]
