@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from robustaug.cli.jobs import LabelsFile
+
 
 class NormName(StrEnum):
     """Norms by name."""
@@ -65,6 +67,7 @@ def attack(
     split: Annotated[
         Split | None, typer.Option(help="Which part; default: the test part where there is one, else all.")
     ] = None,
+    labels: LabelsFile = None,
     root: Annotated[Path | None, typer.Option(help="Where named sets are kept.")] = None,
     limit: Annotated[int | None, typer.Option(help="At most so many images of a class.")] = None,
     seed: Annotated[int, typer.Option(help="Of the random starts.")] = 0,
@@ -99,7 +102,7 @@ def attack(
         options["precision"] = precision.value
     method = build_attack(attack, threat, options)
     images, skipped, part = load_subject(
-        classifier, data, split=None if split is None else split.value, root=root, limit=limit
+        classifier, data, labels=labels, split=None if split is None else split.value, root=root, limit=limit
     )
     outcome = attack_images(classifier, images, method, out=out, seed=seed)
     radius = eps_text(threat.eps if eps is None else eps)  # type: ignore[arg-type]  # one number for all

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from robustaug.cli.jobs import LabelsFile, parse_shard
+
 
 def augment(
     content_dir: Annotated[
@@ -29,6 +31,7 @@ def augment(
             metavar="RATIO",
         ),
     ] = None,
+    labels: LabelsFile = None,
     leave: Annotated[
         list[str] | None, typer.Option(help="Leave the images of this class alone. Repeatable.", metavar="CLASS")
     ] = None,
@@ -46,11 +49,11 @@ def augment(
     Writes OUT/CLASS/NAME__augmented-1.png, ... and manifest.jsonl. It can be interrupted: the same command then goes on
     where it stopped. Images that cannot be used are listed at the end; the exit code is then 1.
     """
-    from robustaug.cli.jobs import parse_shard  # noqa: PLC0415 - as torch below
     from robustaug.cli.listing import list_skipped  # noqa: PLC0415
     from robustaug.data.augmentation import read_recipe  # noqa: PLC0415 - torch loads only when a command needs it
     from robustaug.data.augmenter import ClassicalAugmenter  # noqa: PLC0415
     from robustaug.data.content import folder_items  # noqa: PLC0415
+    from robustaug.data.labels import read_labels  # noqa: PLC0415
     from robustaug.experiment.augment_job import AugmentSettings, augment_images  # noqa: PLC0415
     from robustaug.files import refuse_inside  # noqa: PLC0415
 
@@ -60,7 +63,7 @@ def augment(
     settings = AugmentSettings(per_image, balance, seed)
     refuse_inside(out_dir, content_dir)
     augmenter = ClassicalAugmenter(read_recipe(recipe))
-    items, not_images = folder_items(content_dir, leave or ())
+    items, not_images = folder_items(content_dir, leave or (), None if labels is None else read_labels(labels))
     result = augment_images(items, out_dir, augmenter, settings, shard=part, overwrite=overwrite)
     skipped = [*not_images, *result.skipped]
     if result.written == 0 and not skipped:

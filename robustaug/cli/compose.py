@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from robustaug.cli.jobs import LabelsFile
+
 
 class LayoutName(StrEnum):
     """Layouts by name."""
@@ -38,6 +40,7 @@ def compose(
         float, typer.Option(help="Of all images, where DATA brings no test part.", metavar="SHARE")
     ] = 0.2,
     seed: Annotated[int, typer.Option(help="Chooses the samples of the parts that DATA does not bring.")] = 0,
+    labels: LabelsFile = None,
     attributes: Annotated[
         Path | None,
         typer.Option(
@@ -62,6 +65,7 @@ def compose(
         out,
         variants,
         layout=layout.value,
+        labels=labels,
         root=root,
         size=size,
         seed=seed,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from robustaug.cli.attack import NormName, Split
+from robustaug.cli.jobs import LabelsFile
 
 
 def evaluate(
@@ -32,6 +33,7 @@ def evaluate(
     split: Annotated[
         Split | None, typer.Option(help="Which part; default: the test part where there is one, else all.")
     ] = None,
+    labels: LabelsFile = None,
     root: Annotated[Path | None, typer.Option(help="Where named sets are kept.")] = None,
     surrogate: Annotated[
         list[str] | None,
@@ -79,7 +81,7 @@ def evaluate(
     classifier = open_subject(model)
     threat = threat_of(classifier, None if norm is None else norm.value, eps)
     images, skipped, part = load_subject(
-        classifier, data, split=None if split is None else split.value, root=root, size=size
+        classifier, data, labels=labels, split=None if split is None else split.value, root=root, size=size
     )
     content = assess(
         classifier,
@@ -100,6 +102,7 @@ def evaluate(
             "--protocol": protocol,
             "--size": size,
             "--styles": None if styles is None else str(styles),
+            "--labels": None if labels is None else str(labels),
             "--root": None if root is None else str(root),
             "--surrogate": surrogate or None,
             "--attributes": None if attributes is None else str(attributes),

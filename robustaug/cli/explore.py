@@ -5,12 +5,15 @@ from typing import Annotated
 
 import typer
 
+from robustaug.cli.jobs import LabelsFile
+
 
 def explore(
     data: Annotated[str, typer.Argument(metavar="DATA", help="An image folder, or a named set such as mnist5k.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder for the page and its files; default: explored/ and the data's name.")
     ] = None,
+    labels: LabelsFile = None,
     root: Annotated[Path | None, typer.Option(help="Where named sets are kept.")] = None,
     limit: Annotated[
         int | None, typer.Option(min=1, help="At most so many images of a class, in each part.", metavar="N")
@@ -26,7 +29,7 @@ def explore(
     from robustaug.experiment.explore.page import summary  # noqa: PLC0415
 
     folder = out or Path("explored") / (Path(data).resolve().name or "data")
-    facts = explore_into(data, folder, root=root, limit=limit, seed=seed)
+    facts = explore_into(data, folder, labels=labels, root=root, limit=limit, seed=seed)
     console = plain_console()
     for line in summary(facts):
         console.print(line, markup=False, soft_wrap=True)

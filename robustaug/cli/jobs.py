@@ -1,8 +1,22 @@
-"""What the commands that fill a folder share."""
+"""What commands on a data set share."""
 
 import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from robustaug.errors import RobustAugError
+
+LabelsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--labels",
+        help="Table with columns path and label, for images that lie in no class folders.",
+        show_default="the class folders",
+        metavar="CSV",
+    ),
+]
 
 
 def parse_shard(text: str) -> tuple[int, int]:

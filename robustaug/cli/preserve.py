@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from robustaug.cli.jobs import LabelsFile
 from robustaug.cli.stylize import ColorName, Method
 
 
@@ -37,6 +38,7 @@ def preserve(
         int | None,
         typer.Option(help="Side of the images in px.", show_default="the classifier's, or as for run", metavar="PX"),
     ] = None,
+    labels: LabelsFile = None,
     root: Annotated[Path | None, typer.Option(help="Where named sets are kept.")] = None,
     seed: Annotated[int, typer.Option(help="Of everything random.")] = 0,
     out: Annotated[
@@ -73,8 +75,9 @@ def preserve(
         size=None, changes=(),
     )  # fmt: skip
     outcome = run_job(
-        data, folder, bank, style, checkpoint=checkpoint, samples=samples, share=keep, size=size, root=root, seed=seed
-    )
+        data, folder, bank, style, checkpoint=checkpoint, samples=samples, share=keep, size=size, labels=labels,
+        root=root, seed=seed,
+    )  # fmt: skip
     measured, console = outcome.preservation, plain_console()
     table = Table(title=f"{method.value} on {data} ({outcome.part}, {outcome.images} images)")
     table.add_column("strength", justify="right")

@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from robustaug.cli.jobs import LabelsFile, parse_shard
+
 
 class Method(StrEnum):
     """Style transfer methods."""
@@ -107,6 +109,7 @@ def stylize(
         ),
     ] = ColorName.PAINTING,
     preserve_color: Annotated[bool, typer.Option("--preserve-color", help="Short for --color luminance.")] = False,
+    labels: LabelsFile = None,
     leave: Annotated[
         list[str] | None, typer.Option(help="Leave the images of this class alone. Repeatable.", metavar="CLASS")
     ] = None,
@@ -161,10 +164,10 @@ def stylize(
     Writes OUT_DIR/CLASS/NAME__PAINTING.png, manifest.jsonl and contact_sheet.png. It can be interrupted: the same
     command then goes on where it stopped. Images that cannot be used are listed at the end; the exit code is then 1.
     """
-    from robustaug.cli.jobs import parse_shard  # noqa: PLC0415
     from robustaug.cli.listing import list_skipped  # noqa: PLC0415 - torch loads only when a command needs it
     from robustaug.cli.style_options import bank_of, check_of, method_of, range_of, size_of  # noqa: PLC0415
     from robustaug.data.content import folder_items  # noqa: PLC0415
+    from robustaug.data.labels import read_labels  # noqa: PLC0415
     from robustaug.files import refuse_inside  # noqa: PLC0415
     from robustaug.style.job import JobSettings  # noqa: PLC0415
     from robustaug.style.job import stylize as run_job  # noqa: PLC0415
@@ -191,7 +194,7 @@ def stylize(
         changes=set_ or (),
     )
     check = check_of(keep_label_above, classifier)
-    items, not_images = folder_items(content_dir, leave or ())
+    items, not_images = folder_items(content_dir, leave or (), None if labels is None else read_labels(labels))
     result = run_job(
         items,
         out_dir,

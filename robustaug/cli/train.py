@@ -31,8 +31,10 @@ def train(
     with joined() as processes:
         console = plain_console() if processes.is_main else Console(quiet=True)
         trained = train_arm(settings, out or Path("runs") / config.stem, arm, console=console)
-    path, root = trained.checkpoint.path, settings.data.root
-    words = ["robustaug", "evaluate", str(path), settings.data.source, *([] if root is None else ["--root", root])]
+    path, data = trained.checkpoint.path, settings.data
+    words = ["robustaug", "evaluate", str(path), data.source]
+    for option, value in {"--labels": data.labels, "--root": data.root}.items():
+        words += [] if value is None else [option, value]
     for line in (f"Checkpoint: {path} ({trained.chosen})", f"Next: {shlex.join(words)}"):
         console.print(line, markup=False, soft_wrap=True)
     if trained.skipped and processes.is_main:

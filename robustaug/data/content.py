@@ -8,9 +8,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from robustaug.data.folder import NO_TEXT, PART_NAMES, is_visible, shown
 from robustaug.data.images import SUFFIXES, decode_image
-from robustaug.data.imageset import ImageSet, Skipped
+from robustaug.data.imageset import ImageSet, Skipped, identity
+from robustaug.data.labels import Labels
+from robustaug.data.names import NO_TEXT, PART_NAMES, is_visible, shown
 from robustaug.errors import RobustAugError
 from robustaug.files import sha256
 
@@ -32,12 +33,19 @@ class Item:
         read: returns the file's bytes, or the image itself, uint8 (3, H, W); a RobustAugError makes the job go on
             without it.
         sha256: of the source, for provenance and to notice that it changed; "" takes that of what was read.
+        from_table: whether a table gives the label, so that the key does not tell it.
     """
 
     key: str
     label: str
     read: Callable[[], bytes | Tensor]
     sha256: str = ""
+    from_table: bool = False
+
+    @property
+    def identity(self) -> str:
+        """As in ``ImageSet.identities``."""
+        return identity(self.key, self.label) if self.from_table else self.key
 
     def load(self) -> Tensor:
         """The image, uint8 (3, H, W).
@@ -65,7 +73,7 @@ def items_of(images: ImageSet) -> list[Item]:
     """The images of a set in memory."""
     names = [images.class_names[label] for label in images.labels.tolist()]
     return [
-        Item(key, name, partial(_itself, image), digest)
+        Item(key, name, partial(_itself, image), digest, images.from_table)
         for key, name, digest, image in zip(images.keys, names, images.sha256, images.images, strict=True)
     ]
 
@@ -74,7 +82,9 @@ def _itself(image: Tensor) -> Tensor:
     return image
 
 
-def folder_items(folder: Path, leave: Collection[str] = ()) -> tuple[list[Item], list[Skipped]]:
+def folder_items(
+    folder: Path, leave: Collection[str] = (), labels: Labels | None = None
+) -> tuple[list[Item], list[Skipped]]:
     """All images of a folder tree, in the order of their paths, and the files that are none.
 
     Nothing is read yet. Keys are paths below ``folder``; the label is the class folder: the first one, or the one below
@@ -85,9 +95,11 @@ def folder_items(folder: Path, leave: Collection[str] = ()) -> tuple[list[Item],
     Args:
         folder: any tree of folders with images in it.
         leave: classes to leave alone.
+        labels: of the files, whose folders then mean nothing; None: the class folders tell them.
 
     Raises:
-        RobustAugError: no such folder, no images in it, or a class to leave alone that is not there.
+        RobustAugError: no such folder, no images in it, a class to leave alone that is not there, or labels that miss
+            files.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -96,16 +108,20 @@ def folder_items(folder: Path, leave: Collection[str] = ()) -> tuple[list[Item],
     items: list[Item] = []
     skipped: list[Skipped] = []
     left = set[str]()
-    for path, problem in _walk(str(folder), ()):
-        if problem and Path(path) == folder:
-            raise RobustAugError(f"content folder {folder} {problem}; name a folder with images in it")
-        key = Path(path).relative_to(folder).as_posix()
+    found = {Path(path).relative_to(folder).as_posix(): (path, problem) for path, problem in _walk(str(folder), ())}
+    if "." in found:
+        raise RobustAugError(f"content folder {folder} {found['.'][1]}; name a folder with images in it")
+    if labels is not None:
+        selected = set(labels.select(folder, found))
+        found = {key: entry for key, entry in found.items() if entry[1] or key in selected}
+    for key, (path, problem) in found.items():
         name = shown(key)
         suffix = Path(path).suffix
+        label = _label(key) if labels is None else labels.of.get(key, "")
         if Path(path).name in _RECORDS:
             continue
-        if _label(key) in leave:
-            left.add(_label(key))
+        if label in leave:
+            left.add(label)
         elif problem:
             skipped.append(Skipped(name, problem))
         elif suffix.lower() not in SUFFIXES:
@@ -113,7 +129,7 @@ def folder_items(folder: Path, leave: Collection[str] = ()) -> tuple[list[Item],
         elif name != key:
             skipped.append(Skipped(name, NO_TEXT))
         else:
-            items.append(Item(key, _label(key), partial(_read, path)))
+            items.append(Item(key, label, partial(_read, path), from_table=labels is not None))
     if unknown := sorted(set(leave) - left):
         known = sorted({item.label for item in items if item.label} | left)
         raise RobustAugError(

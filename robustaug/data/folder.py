@@ -1,21 +1,23 @@
-"""Image folders: ROOT/CLASS/* or ROOT/{train,validation,test}/CLASS/*."""
+"""Image folders: ROOT/CLASS/* or ROOT/{train,validation,test}/CLASS/*; or any tree, with a table of labels."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from robustaug.data.decode import ImageFile, decode_files
 from robustaug.data.images import SUFFIXES
 from robustaug.data.imageset import Skipped
+from robustaug.data.labels import Labels
+from robustaug.data.names import NO_TEXT, PART_NAMES, check_class_names, shown, subfolders, visible
 from robustaug.data.splits import Source, limit_per_class
 from robustaug.errors import RobustAugError
 
-PART_NAMES = {"train": "train", "validation": "validation", "val": "validation", "valid": "validation", "test": "test"}
-_IGNORED = frozenset({"thumbs.db", "desktop.ini", "__macosx"})
-NO_TEXT = "its name is not valid UTF-8; rename it"
 _LAYOUT = "lay it out as ROOT/CLASS/image.png or ROOT/train/CLASS/image.png"
 
 
-def read_folder(folder: Path, *, size: int | None, seed: int, limit: int | None) -> Source:
+def read_folder(
+    folder: Path, *, size: int | None, seed: int, limit: int | None, labels: Labels | None = None
+) -> Source:
     """Read a labelled image folder; keys are the files' paths below ``folder``, in sorted order.
 
     Sub-folders of a class belong to the class. Files that cannot be used are listed as skipped and the rest goes on;
@@ -26,31 +28,39 @@ def read_folder(folder: Path, *, size: int | None, seed: int, limit: int | None)
         size: side of the square images in px, or None as in ``load_data``.
         seed: of the limit.
         limit: at most so many files of a class are read, in each part.
+        labels: of the files, whose folders then mean nothing; None: the class folders tell them.
 
     Raises:
-        RobustAugError: no such folder, no class folders or no images in it, classes that differ between the parts.
+        RobustAugError: no such folder, no class folders or no images in it, classes that differ between the parts,
+            labels that miss files.
     """
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise RobustAugError(f"image folder {folder} {what}; name a folder with one sub-folder of images per class")
     try:
-        parts = find_parts(folder)
-        names = _class_names(folder, parts)
-        files, skipped = _list_files(folder, parts, names, seed, limit)
+        if labels is None:
+            parts = find_parts(folder)
+            names = _class_names(folder, parts)
+            files, skipped = _list_files(folder, parts, names)
+        else:
+            names = labels.names
+            files, skipped = _list_labelled(folder, labels)
     except OSError as error:
         raise RobustAugError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
     if not files:
-        raise RobustAugError(f"no images in the class folders of {folder}; {_LAYOUT}")
+        where, hint = ("the class folders of ", _LAYOUT) if labels is None else ("", f"see {labels.path}")
+        raise RobustAugError(f"no images in {where}{folder}; {hint}")
+    files = _limited(files, limit, seed)
     images, unreadable = decode_files([file for _, file in files], names, size)
     if not len(images):
         reason = f"{unreadable[0].path}: {unreadable[0].reason}"
         raise RobustAugError(f"none of the {len(files)} images in {folder} can be used, for example {reason}")
     part_of = {file.key: part for part, file in files}
-    given: dict[str, list[int]] = {part: [] for part in parts if part}
+    given: dict[str, list[int]] = {part: [] for part in dict.fromkeys(part for part, _ in files) if part}
     for index, key in enumerate(images.keys):
         if part_of[key]:
             given[part_of[key]].append(index)
-    return Source(str(folder), images, given, tuple(skipped + unreadable))
+    return Source(str(folder), replace(images, from_table=labels is not None), given, tuple(skipped + unreadable))
 
 
 def find_parts(folder: Path) -> dict[str, Path]:
@@ -70,22 +80,6 @@ def find_parts(folder: Path) -> dict[str, Path]:
     # A class may be called "train": only several such folders, or nothing else beside them, make a split tree.
     is_split = len(found) == len(inside) or ("train" in parts and len(parts) > 1)
     return parts if parts and is_split else {"": folder}
-
-
-def check_class_names(folder: Path, names: Iterable[str]) -> None:
-    """Refuse class names that differ in case alone, which other file systems take for one, and those that are no text.
-
-    Raises:
-        RobustAugError: names them.
-    """
-    seen: dict[str, str] = {}
-    for name in sorted(names):
-        if shown(name) != name:
-            raise RobustAugError(f"{folder}: the name of the class folder {shown(name)} is not valid UTF-8; rename it")
-        if (twin := seen.setdefault(name.casefold(), name)) != name:
-            raise RobustAugError(
-                f"{folder}: the class folders '{twin}' and '{name}' differ only in case; rename or merge them"
-            )
 
 
 def _class_names(folder: Path, parts: dict[str, Path]) -> tuple[str, ...]:
@@ -109,7 +103,7 @@ def _class_names(folder: Path, parts: dict[str, Path]) -> tuple[str, ...]:
 
 
 def _list_files(
-    folder: Path, parts: dict[str, Path], names: tuple[str, ...], seed: int, limit: int | None
+    folder: Path, parts: dict[str, Path], names: tuple[str, ...]
 ) -> tuple[list[tuple[str, ImageFile]], list[Skipped]]:
     files: list[tuple[str, ImageFile]] = []
     skipped = [
@@ -122,19 +116,47 @@ def _list_files(
         strangers = [path for path in subfolders(folder) if path not in parts.values()]
         skipped += [Skipped(str(path), "not one of train, validation and test") for path in strangers]
     for part, root in parts.items():
-        found: list[ImageFile] = []
         for label, name in enumerate(names):
             for path in _walk(root / name):
                 key = path.relative_to(folder).as_posix()
                 if shown(key) != key:
                     skipped.append(Skipped(shown(str(path)), NO_TEXT))
                 elif path.suffix.lower() in SUFFIXES:
-                    found.append(ImageFile(path, key, label))
+                    files.append((part, ImageFile(path, key, label)))
                 else:
-                    skipped.append(Skipped(str(path), f"not an image file ({path.suffix or 'no suffix'})"))
-        kept = limit_per_class([file.key for file in found], [file.label for file in found], limit, seed)
-        files += [(part, found[index]) for index in kept]
+                    skipped.append(_no_image(path))
     return files, sorted(skipped, key=lambda item: item.path)
+
+
+def _list_labelled(folder: Path, labels: Labels) -> tuple[list[tuple[str, ImageFile]], list[Skipped]]:
+    files: list[tuple[str, ImageFile]] = []
+    skipped: list[Skipped] = []
+    number = {name: label for label, name in enumerate(labels.names)}
+    paths = {path.relative_to(folder).as_posix(): path for path in _walk(folder)}
+    for key in labels.select(folder, paths):
+        if shown(key) != key:
+            skipped.append(Skipped(shown(str(paths[key])), NO_TEXT))
+        elif paths[key].suffix.lower() in SUFFIXES:
+            files.append((labels.part_of[key], ImageFile(paths[key], key, number[labels.of[key]])))
+        else:
+            skipped.append(_no_image(paths[key]))
+    return files, skipped
+
+
+def _no_image(path: Path) -> Skipped:
+    return Skipped(str(path), f"not an image file ({path.suffix or 'no suffix'})")
+
+
+def _limited(files: list[tuple[str, ImageFile]], limit: int | None, seed: int) -> list[tuple[str, ImageFile]]:
+    """At most so many of a class, in each part."""
+    by_part: dict[str, list[ImageFile]] = {}
+    for part, file in files:
+        by_part.setdefault(part, []).append(file)
+    return [
+        (part, found[index])
+        for part, found in by_part.items()
+        for index in limit_per_class([file.key for file in found], [file.label for file in found], limit, seed)
+    ]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -143,23 +165,3 @@ def _walk(folder: Path) -> Iterator[Path]:
             yield path
         elif not path.is_symlink():  # a link may point back up
             yield from _walk(path)
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """The folders that count, by name."""
-    return [path for path in visible(folder) if path.is_dir()]
-
-
-def visible(folder: Path) -> list[Path]:
-    """Everything in a folder but hidden files and those that systems leave behind, by name."""
-    return sorted(path for path in folder.iterdir() if is_visible(path.name))
-
-
-def shown(name: str) -> str:
-    """A name that may be written as UTF-8, whatever bytes it is made of."""
-    return name.encode(errors="backslashreplace").decode()
-
-
-def is_visible(name: str) -> bool:
-    """Whether a file or folder of this name counts: it is not hidden, and no system left it behind."""
-    return name[0] != "." and name.lower() not in _IGNORED

@@ -27,6 +27,7 @@ class ImageSet:
         keys: a name for each sample, unique in the set; every random choice for a sample derives from it.
         sha256: of the file's bytes, or of the array's bytes where there is no file.
         class_names: what the labels stand for.
+        from_table: whether a table gives the labels, so that the keys do not tell them.
 
     Raises:
         RobustAugError: the parts do not belong together.
@@ -37,6 +38,7 @@ class ImageSet:
     keys: tuple[str, ...]
     sha256: tuple[str, ...]
     class_names: tuple[str, ...]
+    from_table: bool = False
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4 or self.images.shape[1] != 3:
@@ -65,6 +67,16 @@ class ImageSet:
             tuple(self.keys[i] for i in rows),
             tuple(self.sha256[i] for i in rows),
             self.class_names,
+            self.from_table,
+        )
+
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """A name for each sample that is another one under another label: the key, or what :func:`identity` makes."""
+        if not self.from_table:
+            return self.keys
+        return tuple(
+            identity(key, self.class_names[label]) for key, label in zip(self.keys, self.labels.tolist(), strict=True)
         )
 
     def first(self, count: int) -> "ImageSet":
@@ -74,3 +86,8 @@ class ImageSet:
     def float_images(self, device: torch.device | None = None) -> Tensor:
         """All images as float32 in [0, 1], shape (N, 3, H, W), on ``device``."""
         return self.images.to(device) / 255
+
+
+def identity(key: str, label: str) -> str:
+    """Key and label in one, for what depends on both where a key does not tell the label."""
+    return f"{key}\t{label}"

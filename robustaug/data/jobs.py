@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 from torch import Tensor
 
 from robustaug.data.images import SUFFIXES, encode_png
+from robustaug.data.names import above_class
 from robustaug.data.rows import Row, RowsOnDisk, read_rows
 from robustaug.errors import RobustAugError
 from robustaug.files import output_folder, read_json, sha256, write_json, write_jsonl, writing
@@ -235,7 +236,8 @@ def _is_older(path: Path, moment: float) -> bool:
 def output_stems(keys: Sequence[str], labels: Iterable[str]) -> list[PurePosixPath]:
     """Where each source's variants go, without a suffix: its folders and name, below its class.
 
-    A source whose stem another one shares (a.jpg beside a.png) keeps its whole name.
+    A source that is not in its class's folder goes into one of that name. A source whose stem another one shares (a.jpg
+    beside a.png) keeps its whole name, and all its folders where that is not enough.
 
     Args:
         keys: Of the sources, for example ``shirt/001.jpg`` or ``mnist5k/00012``.
@@ -244,15 +246,20 @@ def output_stems(keys: Sequence[str], labels: Iterable[str]) -> list[PurePosixPa
     Raises:
         RobustAugError: two sources would still share one.
     """
-    stems = []
+    stems, everything = [], []
     for key, label in zip(keys, labels, strict=True):
         path = PurePosixPath(key)
-        folder = path.parent if label in ("", *path.parent.parts) else PurePosixPath(label)
-        stems.append(folder / (path.stem if path.suffix.lower() in SUFFIXES else path.name))
+        is_there = label == "" or above_class(key, label) > 0
+        stems.append(
+            (path.parent if is_there else PurePosixPath(label))
+            / (path.stem if path.suffix.lower() in SUFFIXES else path.name)
+        )
+        everything.append(path if is_there else PurePosixPath(label) / path)
     whole = [stem.with_name(PurePosixPath(key).name) for stem, key in zip(stems, keys, strict=True)]
-    for _ in range(2):  # a.jpg, a.png: their whole names; and a.jpg.png then needs its own as well
+    # a.jpg, a.png: their whole names; and a.jpg.png then needs its own as well; one/a.jpg and two/a.jpg their folders.
+    for longer in (whole, whole, everything):
         taken = Counter(stems)
-        stems = [stem if taken[stem] == 1 else name for stem, name in zip(stems, whole, strict=True)]
+        stems = [stem if taken[stem] == 1 else name for stem, name in zip(stems, longer, strict=True)]
     for stem, uses in Counter(stems).items():
         if uses > 1:
             raise RobustAugError(f"two images would both become {stem}; rename one of them")

@@ -7,6 +7,7 @@ from typing import Literal
 from robustaug.data.folder import read_folder
 from robustaug.data.images import MIN_SIDE
 from robustaug.data.imageset import ImageSet, Skipped
+from robustaug.data.labels import Labels, read_labels
 from robustaug.data.named import NAMED_SETS, read_named
 from robustaug.data.splits import DataSplits, Source, make_splits
 from robustaug.errors import RobustAugError
@@ -17,6 +18,7 @@ Part = Literal["all", "train", "validation", "test"]
 def load_data(
     source: str,
     *,
+    labels: Path | None = None,
     root: Path | None = None,
     size: int | None = None,
     seed: int = 0,
@@ -29,6 +31,7 @@ def load_data(
 
     Args:
         source: a named set (``NAMED_SETS``), or an image folder: ROOT/CLASS/* or ROOT/{train,validation,test}/CLASS/*.
+        labels: a CSV with the class of every file of an image folder, see ``read_labels``; None: its class folders.
         root: where named sets are kept; default: the environment variable ROBUSTAUG_DATA or ~/.cache/robustaug/data.
         size: side of the square images in px; None keeps the images' size if all are equal and at most 128 px, else 64.
         seed: chooses the samples of each part and of the limit.
@@ -40,7 +43,7 @@ def load_data(
     Raises:
         RobustAugError: unknown source, nothing usable in it, classes that cannot be split, too little memory.
     """
-    found = _read(source, root, size, seed, limit)
+    found = _read(source, labels, root, size, seed, limit)
     shares = {"validation_share": validation_share, "test_share": test_share, "train_share": train_share}
     return make_splits(found, seed, **shares)
 
@@ -48,6 +51,7 @@ def load_data(
 def load_images(
     source: str,
     *,
+    labels: Path | None = None,
     root: Path | None = None,
     size: int | None = None,
     split: Part = "all",
@@ -62,7 +66,7 @@ def load_images(
     Raises:
         RobustAugError: as ``load_data``.
     """
-    found = _read(source, root, size, seed, limit)
+    found = _read(source, labels, root, size, seed, limit)
     if split == "all":
         return found.images, found.skipped
     if split != "train" and found.given.get(split):
@@ -73,16 +77,32 @@ def load_images(
     return part, found.skipped
 
 
-def _read(source: str, root: Path | None, size: int | None, seed: int, limit: int | None) -> Source:
+def read_labels_for(source: str, labels: Path | None) -> Labels | None:
+    """The table of labels of a source, if there is one.
+
+    Raises:
+        RobustAugError: as ``read_labels``; a named set, which brings its labels.
+    """
+    if labels is None:
+        return None
+    if source in NAMED_SETS:
+        raise RobustAugError(f"{source} brings its labels; {labels} can label an image folder only, leave it out")
+    return read_labels(labels)
+
+
+def _read(
+    source: str, labels: Path | None, root: Path | None, size: int | None, seed: int, limit: int | None
+) -> Source:
     if size is not None and size < MIN_SIDE:
         raise RobustAugError(f"size {size} is too small; take at least {MIN_SIDE} px")
     if limit is not None and limit < 1:
         raise RobustAugError(f"limit {limit} leaves no image; take at least 1, and 3 where splits are made")
+    table = read_labels_for(source, labels)
     if source in NAMED_SETS:
         return read_named(source, root=root, size=size, seed=seed, limit=limit)
     folder = Path(source).expanduser()
     if folder.exists() or folder.name != source:
-        return read_folder(folder, size=size, seed=seed, limit=limit)
+        return read_folder(folder, size=size, seed=seed, limit=limit, labels=table)
     nearest = difflib.get_close_matches(source.lower(), NAMED_SETS, n=1, cutoff=0.5)
     hint = f"did you mean '{nearest[0]}'" if nearest else f"known sets: {', '.join(NAMED_SETS)}"
     raise RobustAugError(

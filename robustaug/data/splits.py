@@ -38,7 +38,8 @@ class DataSplits:
         validation: what chooses the checkpoint.
         test: what is reported; it never touches training.
         skipped: files that could not be used.
-        fingerprint: SHA-256 over the sorted pairs of key and hash of all parts; the same for the same data.
+        fingerprint: SHA-256 over the sorted pairs of key and hash of all parts; the same for the same data. The labels
+            are in it, too: keys tell them, or with a table identities.
     """
 
     name: str
@@ -97,7 +98,7 @@ def make_splits(
         validation=source.images.select(validation),
         test=source.images.select(test),
         skipped=source.skipped,
-        fingerprint=fingerprint(source.images.keys, source.images.sha256),
+        fingerprint=fingerprint(source.images.identities, source.images.sha256),
     )
 
 
@@ -120,9 +121,10 @@ def first_share(images: ImageSet, share: float, seed: int) -> ImageSet:
     return images.select(sorted(index for order in orders.values() for index in order[: quota(len(order), share)]))
 
 
-def fingerprint(keys: Iterable[str], hashes: Iterable[str]) -> str:
-    """SHA-256 over the sorted pairs of key and hash."""
-    return sha256("\n".join(f"{key}\t{digest}" for key, digest in sorted(zip(keys, hashes, strict=True))).encode())
+def fingerprint(identities: Iterable[str], hashes: Iterable[str]) -> str:
+    """SHA-256 over the sorted pairs of identity (see ``ImageSet.identities``) and hash."""
+    pairs = sorted(zip(identities, hashes, strict=True))
+    return sha256("\n".join(f"{name}\t{digest}" for name, digest in pairs).encode())
 
 
 def limit_per_class(keys: Sequence[str], labels: Sequence[int], limit: int | None, seed: int) -> list[int]:
@@ -175,9 +177,7 @@ def _seeded_orders(keys: Sequence[str], labels: Sequence[int], seed: int) -> dic
 def _check_classes(source: Source, pixels: Sequence[str], parts_to_cut: int) -> None:
     names, images = source.images.class_names, source.images
     if len(names) < 2:
-        raise RobustAugError(
-            f"{source.name} has only one class ({', '.join(names)}); a classifier needs at least two class folders"
-        )
+        raise RobustAugError(f"{source.name} has only one class ({', '.join(names)}); a classifier needs at least two")
     if source.given and "train" not in source.given:
         raise RobustAugError(f"{source.name} has no train part; add a folder train/ with the same classes")
     labels: list[int] = images.labels.tolist()

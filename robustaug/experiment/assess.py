@@ -78,7 +78,7 @@ def assess(
         "checkpoint_sha256": checkpoint.sha256,
         "data": name,
         "split": split,
-        "keys": sha256("\n".join(test.keys).encode()),
+        "keys": sha256("\n".join(test.identities).encode()),
         "seed": seed,
         "threat": asdict(threat),
         "evaluation": protocol.to_dict(),

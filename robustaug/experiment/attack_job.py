@@ -137,5 +137,5 @@ def _share(correct: Iterable[bool]) -> Accuracy:
 
 def _describe(checkpoint: Checkpoint, images: ImageSet, seed: int) -> dict[str, Any]:
     """What makes a job the same job, apart from the attack and the images' bytes (see the rows)."""
-    content = sha256("\n".join(sorted(images.keys)).encode())
+    content = sha256("\n".join(sorted(images.identities)).encode())
     return {"checkpoint": sha256(checkpoint.path.read_bytes()), "content": content, "seed": seed}

@@ -193,7 +193,7 @@ class _Plan:
 
     def describe(self) -> dict[str, Any]:
         """What makes a job the same job: everything that its files depend on, but for the images' bytes."""
-        content = sha256("\n".join(item.key for item in self.items).encode())
+        content = sha256("\n".join(item.identity for item in self.items).encode())
         return {"kind": self.augmenter.kind, **self.augmenter.describe(), **asdict(self.settings), "content": content}
 
     def load(self, position: int, folder: JobFolder) -> _Loaded | Skipped:

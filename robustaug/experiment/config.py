@@ -32,6 +32,7 @@ class DataSection(_Section):
     """Which images, and how they are split; see ``data.load_data``."""
 
     source: str
+    labels: str | None = None  # a CSV; see ``data.labels``
     root: str | None = None
     size: int | None = None
     limit: int | None = None
@@ -42,7 +43,10 @@ class DataSection(_Section):
 
     def arguments(self) -> dict[str, Any]:
         """The arguments of ``data.load_data``, but for the seed."""
-        return self.model_dump(exclude={"attributes"}) | {"root": None if self.root is None else Path(self.root)}
+        files = {"labels": self.labels, "root": self.root}
+        return self.model_dump(exclude={"attributes"}) | {
+            name: None if path is None else Path(path) for name, path in files.items()
+        }
 
 
 class ModelSection(_Section):

@@ -50,6 +50,7 @@ def preserve(
     samples: int = 200,
     share: float = 0.9,
     size: int | None = None,
+    labels: Path | None = None,
     root: Path | None = None,
     seed: int = 0,
 ) -> PreserveOutcome:
@@ -68,6 +69,7 @@ def preserve(
         samples: At most so many images, every class in its share.
         share: Of the labels kept at strength 0, that a recommended strength must keep.
         size: Side of the images in px where the classifier is trained here; see ``load_data``.
+        labels: Of an image folder; see ``load_data``.
         root: Where named sets are kept.
         seed: Of everything random.
 
@@ -82,12 +84,12 @@ def preserve(
     job: dict[str, Any] = {"job": "preserve", "source": Path(source).name, "samples": samples, "seed": seed}
     if checkpoint is not None:
         classifier = load_checkpoint(checkpoint)
-        images, skipped, part = load_subject(classifier, source, root=root)
+        images, skipped, part = load_subject(classifier, source, labels=labels, root=root)
         images = _drawn(images, samples, seed)
         kept_unchanged(classifier, images)  # a bad judge is refused before the folder is claimed
         JobFolder(out, job | {"checkpoint": sha256(checkpoint.read_bytes()), "part": part})
     else:
-        data = load_data(source, root=root, size=size, seed=seed)
+        data = load_data(source, labels=labels, root=root, size=size, seed=seed)
         images, skipped, part = _drawn(data.test, samples, seed), data.skipped, "test"
         JobFolder(out, job | {"data": data.fingerprint, "size": data.image_size[0]})
         classifier = train_classifier(data, out / "classifier", TRAINING, seed=seed)

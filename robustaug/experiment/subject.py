@@ -51,6 +51,7 @@ def load_subject(
     checkpoint: Subject,
     source: str,
     *,
+    labels: Path | None = None,
     split: Part | None = None,
     root: Path | None = None,
     limit: int | None = None,
@@ -61,6 +62,7 @@ def load_subject(
     Args:
         checkpoint: The classifier.
         source: A named set or an image folder.
+        labels: Of an image folder; see ``load_data``.
         split: Which part; None takes the test part where there is one: of a named set, of a folder with ``test/``, and
             of the very data that the checkpoint was trained on, cut as it was then. Any other folder is taken whole.
         root: Where named sets are kept.
@@ -81,15 +83,15 @@ def load_subject(
         split = "test" if source in NAMED_SETS or (Path(source) / "test").is_dir() else "all"
         if split == "all" and "fingerprint" in trained_on:
             # A limit keeps the cut: what was for training under the one of then is never a test image now.
-            whole, _ = load_images(source, root=root, size=size, limit=trained_on.get("limit"), **cut)
-            if fingerprint(whole.keys, whole.sha256) == trained_on["fingerprint"]:
+            whole, _ = load_images(source, labels=labels, root=root, size=size, limit=trained_on.get("limit"), **cut)
+            if fingerprint(whole.identities, whole.sha256) == trained_on["fingerprint"]:
                 split = "test"
             elif Path(source).resolve() == Path(trained_on["name"]).resolve():
                 raise RobustAugError(
                     f"the files of {source} have changed since {checkpoint.path} was trained on them, so its test part "
                     "is not known; name other images, or --split all for every one, training images too"
                 )
-    images, skipped = load_images(source, root=root, size=size, split=split, limit=limit, **cut)
+    images, skipped = load_images(source, labels=labels, root=root, size=size, split=split, limit=limit, **cut)
     if len(images) == 0:
         raise RobustAugError(f"{source} has no images in its {split} part; name another --split")
     checkpoint.check_images(images.images, images.class_names)

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from robustaug.data.named import NAMED_SETS, read_named
+from robustaug.data.sources import read_labels_for
 from robustaug.exploration.duplicates import Duplicates, find_duplicates
 from robustaug.exploration.features import MOST_PIXELS, FeatureModel
 from robustaug.exploration.invariance import Invariance, measure_invariances
@@ -49,24 +50,29 @@ class Explored:
     seconds: Mapping[str, float]
 
 
-def explore(source: str, *, root: Path | None = None, limit: int | None = None, seed: int = 0) -> Explored:
+def explore(
+    source: str, *, labels: Path | None = None, root: Path | None = None, limit: int | None = None, seed: int = 0
+) -> Explored:
     """Look at every image of a data set.
 
     Args:
         source: an image folder, ROOT/CLASS/* or ROOT/{train,validation,test}/CLASS/*, or a named set.
+        labels: a CSV with the class of every file of an image folder; None: its class folders.
         root: where named sets are kept.
         limit: at most so many images of a class, in each part.
         seed: of the limit and of the folds of cross-validation.
 
     Raises:
-        RobustAugError: no such folder or set, nothing usable in it, classes that differ in case, too little memory.
+        RobustAugError: no such folder or set, nothing usable in it, classes that differ in case, labels that miss
+            files, too little memory.
     """
     clock = _Clock()
+    table = read_labels_for(source, labels)
     if source in NAMED_SETS and not Path(source).is_dir():
         scan = scan_source(read_named(source, root=root, size=None, seed=seed, limit=limit))
     else:
         folder = Path(source).expanduser()
-        scan = scan_folder(folder, list_folder(folder), limit=limit, seed=seed)
+        scan = scan_folder(folder, list_folder(folder, table), limit=limit, seed=seed)
     clock.lap("reading")
     duplicates = tuple(find_duplicates(scan))
     clock.lap("duplicates")

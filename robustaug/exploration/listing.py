@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from robustaug.data.folder import check_class_names, find_parts, shown, subfolders, visible
+from robustaug.data.folder import find_parts
 from robustaug.data.images import SUFFIXES
+from robustaug.data.labels import Labels
+from robustaug.data.names import NO_TEXT, check_class_names, shown, subfolders, visible
 from robustaug.errors import RobustAugError
 
 _LAYOUT = "lay it out as ROOT/CLASS/image.png or ROOT/train/CLASS/image.png"
@@ -51,19 +53,20 @@ class Listing:
     findings: tuple[Finding, ...]
 
 
-def list_folder(folder: Path) -> Listing:
-    """List ROOT/CLASS/* or ROOT/{train,validation,test}/CLASS/*, in the order of the paths.
+def list_folder(folder: Path, labels: Labels | None = None) -> Listing:
+    """List ROOT/CLASS/* or ROOT/{train,validation,test}/CLASS/*, or what has labels, in the order of the paths.
 
     Unlike ``data.load_data`` this bears classes that a part lacks: a page about the data should show them.
 
     Raises:
-        RobustAugError: no such folder, no class folders, no image in them, classes that differ only in case.
+        RobustAugError: no such folder, no class folders, no image in them, classes that differ only in case,
+            labels that miss files.
     """
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise RobustAugError(f"image folder {folder} {what}; name a folder with one sub-folder of images per class")
     try:
-        return _listed(folder)
+        return _listed(folder) if labels is None else _labelled(folder, labels)
     except OSError as error:
         raise RobustAugError(f"cannot read {error.filename or folder}: {error.strerror or error}") from error
 
@@ -85,11 +88,34 @@ def _listed(folder: Path) -> Listing:
                 if path.suffix.lower() in SUFFIXES:
                     candidates.append(Candidate(path, _key(folder, path), part, label))
                 else:
-                    findings.append(_finding(folder, path, "not an image", f"its suffix is {path.suffix or 'missing'}"))
+                    findings.append(_no_image(folder, path))
     if not candidates:
         what = "no images in the class folders of" if names else "no class folders in"
         raise RobustAugError(f"{what} {folder}; {_LAYOUT}")
     return Listing(tuple(names), tuple(candidates), tuple(findings))
+
+
+def _labelled(folder: Path, labels: Labels) -> Listing:
+    candidates: list[Candidate] = []
+    inside, number = folder.resolve(), {name: label for label, name in enumerate(labels.names)}
+    found = {path.relative_to(folder).as_posix(): path for path in _walk(folder)}
+    selected = labels.select(folder, [key for key, path in found.items() if not path.is_dir()])
+    findings = [
+        _finding(folder, path, "link", odd)
+        for key, path in found.items()
+        if (path.is_dir() or key in labels.of) and (odd := _odd_link(path, inside)) is not None
+    ]
+    for key in selected:
+        path = found[key]
+        if path.suffix.lower() not in SUFFIXES:
+            findings.append(_no_image(folder, path))
+        elif key in labels.of:
+            candidates.append(Candidate(path, key, labels.part_of[key], number[labels.of[key]]))
+        else:
+            findings.append(_finding(folder, path, "unreadable", NO_TEXT))
+    if not candidates:
+        raise RobustAugError(f"no images in {folder}; see {labels.path}")
+    return Listing(labels.names, tuple(candidates), tuple(findings))
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -119,6 +145,10 @@ def _odd_link(path: Path, inside: Path) -> str | None:
     if target.is_dir():
         return "leads to a folder; its images are not used"
     return None if target.is_relative_to(inside) else f"leads out of the folder, to {shown(os.fspath(target))}"
+
+
+def _no_image(folder: Path, path: Path) -> Finding:
+    return _finding(folder, path, "not an image", f"its suffix is {path.suffix or 'missing'}")
 
 
 def _finding(folder: Path, path: Path, kind: str, reason: str) -> Finding:

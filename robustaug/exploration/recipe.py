@@ -12,18 +12,23 @@ from robustaug.exploration.advice import ALL_ARMS, Advice, working_size
 _BATCH = 128
 
 
-def recipe_of(facts: Mapping[str, Any], advice: Iterable[Advice], root: Path | None = None) -> str:
+def recipe_of(
+    facts: Mapping[str, Any], advice: Iterable[Advice], root: Path | None = None, labels: Path | None = None
+) -> str:
     """TOML that ``experiment.load_config`` takes, the reasons above it as comments.
 
     Args:
         facts: the content of ``explore.json``.
         advice: what follows from it.
         root: where named sets are kept, if the user said so.
+        labels: the table of labels, if there is one.
     """
     advice = list(advice)
     name = facts["data"]["name"]
     folder = Path(name).expanduser()
     data: dict[str, Any] = {"source": str(folder.resolve()) if folder.is_dir() else name}
+    if labels is not None:
+        data["labels"] = str(labels.resolve())
     if root is not None:
         data["root"] = str(root.resolve())
     if (size := working_size(facts)) is not None:

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from robustaug.data.folder import shown
+from robustaug.data.names import shown
 from robustaug.errors import RobustAugError
 from robustaug.files import sha256
 from robustaug.review.desk import Desk, RefusedError

@@ -7,9 +7,10 @@ from pathlib import Path, PurePosixPath
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-from robustaug.data.folder import find_parts, subfolders
+from robustaug.data.folder import find_parts
 from robustaug.data.images import decode_image, encode_png
 from robustaug.data.named import NAMED_SETS
+from robustaug.data.names import subfolders
 from robustaug.data.sources import load_images
 from robustaug.errors import RobustAugError
 from robustaug.files import read_toml, sha256

@@ -138,7 +138,7 @@ class Plan:
             **asdict(self.settings),
             "paintings": {painting.name: painting.sha256 for painting in self.bank.paintings},
             "other_class": self.bank.other_class,
-            "content": sha256("\n".join(item.key for item in self.items).encode()),
+            "content": sha256("\n".join(item.identity for item in self.items).encode()),
         }
 
     def variants(self, position: int, digest: str) -> list[Variant]:

@@ -122,7 +122,7 @@ def one_class(work: Path) -> None:
         (empty, "image folder images is empty; lay it out as ROOT/CLASS/image.png"),
         (without_classes, "image folder images has images but no class folders; lay it out"),
         (one_image_in_red, "class 'red' has 1 usable image, where at least 3 must be; add images"),
-        (one_class, "images has only one class (blue); a classifier needs at least two class folders"),
+        (one_class, "images has only one class (blue); a classifier needs at least two"),
     ],
 )
 def test_folders_that_cannot_be_learnt(

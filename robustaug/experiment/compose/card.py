@@ -214,6 +214,8 @@ def _command(composition: Composition, layout: Layout) -> str:
     words += ["--layout", layout]
     for name, value in composition.cut.items():
         words += [f"--{name.replace('_', '-')}", f"{value:g}"]
+    if composition.labels is not None:
+        words += ["--labels", str(composition.labels)]
     if composition.attributes is not None:
         words += ["--attributes", str(composition.attributes.path)]
     return shlex.join(words)

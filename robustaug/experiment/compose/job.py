@@ -31,6 +31,7 @@ def compose(
     variants: Sequence[Path],
     *,
     layout: Layout = "folder",
+    labels: Path | None = None,
     root: Path | None = None,
     size: int | None = None,
     seed: int = 0,
@@ -48,6 +49,7 @@ def compose(
         out: A new or empty folder, or one of this same job.
         variants: Folders that ``stylize``, ``augment`` or ``attack --out`` filled, and the review looked at.
         layout: How the files are laid out.
+        labels: Of an image folder; see ``load_data``.
         root: Where named sets are kept.
         size: Side of a named set's images in px; see ``load_data``.
         seed: Chooses the samples of each part that the source lacks.
@@ -64,7 +66,7 @@ def compose(
     if layout == "webdataset":
         load_webdataset()  # before anything is read
     composition = plan(
-        source, variants, out, root=root, size=size, seed=seed, validation_share=validation_share,
+        source, variants, out, labels=labels, root=root, size=size, seed=seed, validation_share=validation_share,
         test_share=test_share, attributes=attributes,
     )  # fmt: skip
     job = {

@@ -12,6 +12,7 @@ from robustaug.data.decode import parallel
 from robustaug.data.images import encode_png
 from robustaug.data.jobs import JOB, MANIFEST
 from robustaug.data.named import NAMED_SETS
+from robustaug.data.names import above_class
 from robustaug.data.rows import read_rows
 from robustaug.errors import RobustAugError
 from robustaug.files import read_json, sha256
@@ -88,9 +89,7 @@ def original_files(source: str, data: DataSplits, folders: Mapping[str, str]) ->
             reads = [(Path(source).expanduser() / key).read_bytes for key in images.keys]
             hashes = list(images.sha256)
         for index, key in enumerate(images.keys):
-            below = below_class(key, names[index])
-            if source in NAMED_SETS:
-                below = f"{PurePosixPath(below).stem}.png"
+            below = f"{PurePosixPath(key).stem}.png" if source in NAMED_SETS else below_class(key, names[index])
             row = {
                 "path": f"{part}/{folders[names[index]]}/{below}",
                 "part": part,
@@ -115,9 +114,8 @@ def _made_earlier(folder: Path) -> dict[str, dict[str, Any]]:
 
 
 def below_class(key: str, label: str) -> str:
-    """What comes below the class folder in a key or path; its name alone where there is no such folder."""
-    *folders, name = key.split("/")
-    return "/".join([*folders[folders.index(label) + 1 :], name]) if label in folders else name
+    """What comes below the class folder in a key or path; all of it where a table, and no folder, tells the class."""
+    return "/".join(key.split("/")[above_class(key, label) :])
 
 
 def _encode(images: ImageSet, index: int) -> bytes:

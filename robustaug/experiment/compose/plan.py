@@ -27,6 +27,7 @@ class Composition:
         files: all files in the order of their paths.
         origins: the folders of variants.
         skipped: files that could not be used.
+        labels: the user's table of labels.
         attributes: what the user's table says of the originals.
         cut: seed and shares of the parts that were cut here.
         twins: how many training images equal a validation or test image.
@@ -38,6 +39,7 @@ class Composition:
     files: tuple[File, ...]
     origins: tuple[Origin, ...]
     skipped: tuple[Skipped, ...]
+    labels: Path | None
     attributes: Attributes | None
     cut: dict[str, float]
     twins: int
@@ -58,6 +60,7 @@ def plan(
     variants: Sequence[Path],
     out: Path,
     *,
+    labels: Path | None = None,
     root: Path | None = None,
     size: int | None = None,
     seed: int = 0,
@@ -74,7 +77,9 @@ def plan(
     if size is not None and source not in NAMED_SETS:
         raise RobustAugError(f"the files of {source} are copied as they are; --size is for named sets, leave it out")
     table = None if attributes is None else read_attributes(attributes)
-    data = load_data(source, root=root, size=size, seed=seed, validation_share=validation_share, test_share=test_share)
+    data = load_data(
+        source, labels=labels, root=root, size=size, seed=seed, validation_share=validation_share, test_share=test_share
+    )
     folders = class_folders(data.class_names)
     if table is not None:
         table.check([key for images in (data.train, data.validation, data.test) for key in images.keys])
@@ -105,6 +110,7 @@ def plan(
         tuple(files),
         tuple(origins),
         tuple(skipped),
+        labels,
         table,
         {"seed": seed, "validation_share": validation_share, "test_share": test_share},
         len(originals.twins),

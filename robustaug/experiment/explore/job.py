@@ -13,13 +13,20 @@ from robustaug.files import output_folder, refuse_inside, write_json, write_text
 
 
 def explore_into(
-    source: str, out: Path, *, root: Path | None = None, limit: int | None = None, seed: int = 0
+    source: str,
+    out: Path,
+    *,
+    labels: Path | None = None,
+    root: Path | None = None,
+    limit: int | None = None,
+    seed: int = 0,
 ) -> Mapping[str, Any]:
     """Write ``explore.html``, ``explore.json``, ``recipe.toml`` and ``figures/`` about a data set, each atomically.
 
     Args:
         source: an image folder or a named set.
         out: where to; not inside the image folder.
+        labels: a CSV with the class of every file of an image folder; None: its class folders.
         root: where named sets are kept.
         limit: at most so many images of a class, in each part.
         seed: of the limit and of cross-validation.
@@ -31,11 +38,11 @@ def explore_into(
         RobustAugError: unusable data (see ``exploration.explore``), or an output that cannot be written.
     """
     refuse_inside(out, Path(source))
-    explored = explore(source, root=root, limit=limit, seed=seed)
+    explored = explore(source, labels=labels, root=root, limit=limit, seed=seed)
     facts = facts_of(explored)
     advice = advise(facts)
     facts["advice"] = [asdict(each) for each in advice]
-    recipe = recipe_of(facts, advice, root)
+    recipe = recipe_of(facts, advice, root, labels)
     figures = output_folder(out) / "figures"
     charts = draw_figures(facts, figures)
     sheets = draw_sheets(explored.scan, figures)
