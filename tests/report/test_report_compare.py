@@ -1,6 +1,7 @@
 """Runs side by side: numbers are those of the reports, differences those of the verdicts where both measured alike."""
 
 import json
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,6 +45,8 @@ def run(name: str, verdicts: dict[str, dict[str, torch.Tensor]], samples: str = 
         "data": {"name": "photos", "classes": ["a", "b"], "image_size": [8, 8]} | changes.get("data", {}),
         "threat": {"norm": "linf", "eps": 8 / 255, "bounds": [0, 1]} | changes.get("threat", {}),
         "style": {"held_out_paintings": changes.get("paintings", ["wave"])},
+        "robustaug": "1",
+        "seed": changes.get("seed", 0),
     }
     return ComparedRun(name, report, evaluations)
 
@@ -141,6 +144,21 @@ def test_the_mean_corruption_error_is_against_the_first_run() -> None:
     assert corruption_lines(runs) == [text]
     assert text in comparison_markdown(runs, compare_runs(runs)).splitlines()
     assert comparison_json(runs, [])["against_first"] == against_first(runs)
+
+
+def test_runs_that_differ_in_their_seed_alone_have_mean_and_spread() -> None:
+    runs = [run(f"s{seed}", {"clean": {"pgd": each}}, seed=seed) for seed, each in enumerate((BEFORE, AFTER))]
+    deviation = statistics.stdev([20 / 40, 23 / 40])
+    rows = compare_runs(runs)
+    assert comparison_json(runs, rows)["rows"][0]["spread"] == {
+        "mean": 21.5 / 40, "deviation": pytest.approx(deviation), "low": 20 / 40, "high": 23 / 40, "n": 40, "seeds": 2
+    }  # fmt: skip
+    lines = comparison_markdown(runs, rows).splitlines()
+    assert lines[0].endswith("| s1 minus s0 | mean ± deviation of 2 seeds |")
+    assert lines[2].endswith(f"| 53.8 ± {100 * deviation:.1f} |")
+    others = [runs[0], run("other", {"clean": {"pgd": AFTER}}, seed=1, threat={"eps": 0.1})]
+    assert "spread" not in comparison_json(others, compare_runs(others))["rows"][0]
+    assert "seeds" not in comparison_markdown(others, compare_runs(others))
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.0123, "+1.2"), (-0.004, "-0.4"), (0.0, "0.0"), (-0.0001, "0.0")])

@@ -14,8 +14,9 @@ from robustaug.errors import RobustAugError
 from robustaug.evaluation.corruptions import corruption_errors, mean_corruption_error
 from robustaug.evaluation.report.run_folder import load_report, read_report
 from robustaug.evaluation.report.table import escaped, markdown_row
-from robustaug.evaluation.report.wording import accuracy, eps_number, metric_names, metric_title, signed_points
+from robustaug.evaluation.report.wording import accuracy, eps_number, metric_names, metric_title, percent, signed_points
 from robustaug.evaluation.results import ArmEvaluation, load_evaluation
+from robustaug.evaluation.seeds import Spread, across_seeds
 from robustaug.evaluation.statistics import Difference, paired_difference
 
 # They do not depend on the threat model; every other metric is accuracy under a change of the stated norm and eps.
@@ -135,6 +136,13 @@ def unlike(before: ComparedRun, after: ComparedRun, metric: str) -> str | None:
     return None
 
 
+def spread_over_seeds(runs: Sequence[ComparedRun]) -> Mapping[Any, Mapping[str, Spread]]:
+    """Mean and deviation of each arm and metric; empty for runs that differ in more than their seed."""
+    with suppress(RobustAugError):
+        return across_seeds({run.name: run.report for run in runs})
+    return {}
+
+
 def against_first(runs: Sequence[ComparedRun]) -> list[dict[str, Any]]:
     """The mean corruption error of each run's arms against those of the first run, where both were measured alike.
 
@@ -167,25 +175,28 @@ def comparison_table(runs: Sequence[ComparedRun], rows: Sequence[ComparedRow]) -
     table = Table(
         title="Runs side by side", caption=_CAPTION, title_justify="left", caption_justify="left", box=box.SIMPLE_HEAD
     )
-    for number, heading in enumerate(_headings(runs)):
+    headings, *cells = _grid(runs, rows)
+    for number, heading in enumerate(headings):
         table.add_column(Text(heading), justify="left" if number < 2 else "right")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in _cells(row)))
+    for row in cells:
+        table.add_row(*map(Text, row))
     return table
 
 
 def comparison_markdown(runs: Sequence[ComparedRun], rows: Sequence[ComparedRow]) -> str:
     """The same table in Markdown."""
-    headings = _headings(runs)
+    headings, *cells = _grid(runs, rows)
     lines = [markdown_row(headings), markdown_row(["---", "---", *["---:"] * (len(headings) - 2)])]
     errors = [line for text in corruption_lines(runs) for line in ("", escaped(text))]
-    return "\n".join([*lines, *(markdown_row(_cells(row)) for row in rows), "", _CAPTION, *errors]) + "\n"
+    return "\n".join([*lines, *map(markdown_row, cells), "", _CAPTION, *errors]) + "\n"
 
 
 def comparison_json(runs: Sequence[ComparedRun], rows: Sequence[ComparedRow]) -> dict[str, Any]:
-    """``{"runs", "rows": [{"metric", "values": {RUN: {"arm", ...}}, "differences": {RUN: {...}}}], "against_first"}``;
-    accuracies as fractions."""
-    names = [run.name for run in runs]
+    """``{"runs", "rows": [{"metric", "values": {RUN: {"arm", ...}}, "differences": {RUN: {...}}}], "against_first"}``.
+
+    Accuracies are fractions. A row of runs that differ in their seed alone has its ``spread``.
+    """
+    names, spreads = [run.name for run in runs], spread_over_seeds(runs)
     return {
         "runs": names,
         "rows": [
@@ -199,6 +210,7 @@ def comparison_json(runs: Sequence[ComparedRun], rows: Sequence[ComparedRow]) ->
                 "differences": {
                     name: gained._asdict() for name, gained in zip(names[1:], row.differences, strict=True) if gained
                 },
+                **({"spread": spreads[row.arms[0]][row.metric].to_dict()} if spreads else {}),
             }
             for row in rows
         ],
@@ -212,17 +224,25 @@ _CAPTION = (
 )
 
 
-def _headings(runs: Sequence[ComparedRun]) -> list[str]:
-    return ["Metric", "Arm", *(run.name for run in runs), *(f"{run.name} minus {runs[0].name}" for run in runs[1:])]
+def _grid(runs: Sequence[ComparedRun], rows: Sequence[ComparedRow]) -> list[list[str]]:
+    """The table's cells, its headings first."""
+    spreads = spread_over_seeds(runs)
+    names = [run.name for run in runs]
+    headings = ["Metric", "Arm", *names, *(f"{name} minus {names[0]}" for name in names[1:])]
+    grid = [[*headings, f"mean ± deviation of {len(runs)} seeds"] if spreads else headings]
+    for row in rows:
+        arm = " / ".join(dict.fromkeys(filter(None, row.arms)))
+        cells = [metric_title(row.metric), arm, *map(accuracy, row.measured), *map(_gained, row.differences)]
+        spread = spreads[row.arms[0]][row.metric] if spreads else None
+        grid.append([*cells, f"{percent(spread.mean)} ± {percent(spread.deviation)}"] if spread else cells)
+    return grid
 
 
-def _cells(row: ComparedRow) -> list[str]:
-    gained = [
-        "" if each is None else f"{signed_points(each.value)} [{signed_points(each.low)}, {signed_points(each.high)}]"
-        for each in row.differences
-    ]
-    arm = " / ".join(dict.fromkeys(filter(None, row.arms)))
-    return [metric_title(row.metric), arm, *(accuracy(measured) for measured in row.measured), *gained]
+def _gained(difference: Difference | None) -> str:
+    if difference is None:
+        return ""
+    value, low, high = map(signed_points, difference[:3])
+    return f"{value} [{low}, {high}]"
 
 
 def _same_arm(first: ComparedRun, run: ComparedRun, arm: str) -> str | None:
