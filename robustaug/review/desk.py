@@ -59,7 +59,7 @@ class Desk:
                 "source": variant.source,
                 "label": variant.label,
                 "kind": variant.kind,
-                "technique": variant.technique,
+                "techniques": variant.techniques,
                 "strength": variant.strength,
                 "probability": variant.label_probability,
                 "place": place,

@@ -26,7 +26,7 @@ class Variant:
         source_sha256: Of the original's file, or of its pixels where there is none.
         label: Name of its class.
         kind: stylised, classical, adversarial.
-        technique: The operations, the painting, or the attack.
+        techniques: The operations, the paintings, or the attack, each by its own name.
         strength: Of a style; the radius of an attack; None for others.
         label_probability: What the label check gave, if there was one.
         facts: Whatever else the manifest says, name and text.
@@ -37,7 +37,7 @@ class Variant:
     source_sha256: str
     label: str
     kind: str
-    technique: str
+    techniques: tuple[str, ...]
     strength: float | None
     label_probability: float | None
     facts: tuple[tuple[str, str], ...]
@@ -99,7 +99,6 @@ def read_gallery(folder: Path) -> Gallery:
 
 
 def _variant(row: Mapping[str, Any]) -> Variant:
-    techniques = [str(row[name]) for name in _TECHNIQUES if row.get(name)]
     facts = [(name, _text(value)) for name, value in row.items() if name not in _SHOWN_APART]
     return Variant(
         path=row["path"],
@@ -107,11 +106,20 @@ def _variant(row: Mapping[str, Any]) -> Variant:
         source_sha256=row["source_sha256"],
         label=row["label"],
         kind=row["kind"],
-        technique=techniques[0] if techniques else row["kind"],
+        techniques=_techniques(row),
         strength=_number(row.get("strength", row.get("eps"))),
         label_probability=_number(row.get("label_probability")),
         facts=tuple((name, text) for name, text in facts if not name.endswith("sha256")),
     )
+
+
+def _techniques(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """What the manifest joins by "+": operations, or as many paintings as have hashes."""
+    name = next((name for name in _TECHNIQUES if row.get(name)), "kind")
+    joined, hashes = str(row[name]), row.get("style_sha256")
+    single = joined.split("+")
+    is_joined = name == "technique" or (isinstance(hashes, list) and len(hashes) == len(single))
+    return tuple(dict.fromkeys(single)) if is_joined else (joined,)
 
 
 def _number(value: Any) -> float | None:
@@ -120,6 +128,22 @@ def _number(value: Any) -> float | None:
 
 
 def _text(value: Any) -> str:
+    """A value in words: of operations each one's name and numbers."""
+    if not isinstance(value, list):
+        return _words(value)
+    apart = "; " if any(isinstance(each, dict) for each in value) else ", "
+    return apart.join(map(_words, value)) or "none"
+
+
+def _words(value: Any) -> str:
     if isinstance(value, str):
         return value
-    return f"{value:.4g}" if isinstance(value, float) else json.dumps(value, ensure_ascii=False)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if not isinstance(value, dict):
+        return "none" if value is None else json.dumps(value, ensure_ascii=False)
+    numbers = [f"{name} {f'{each:.4g}' if isinstance(each, float) else each}" for name, each in value.items()]
+    if isinstance(value.get("name"), str):
+        rest = ", ".join(number for name, number in zip(value, numbers, strict=True) if name != "name")
+        return (f"{value['name']} ({rest})" if rest else value["name"]).replace("_", " ")
+    return ", ".join(numbers).replace("_", " ")

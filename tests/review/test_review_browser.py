@@ -246,6 +246,15 @@ def test_filters(serve: Serve, open_page: Open, variants: Path) -> None:
     page.get_by_role("button", name="Show all again").click()
     page.get_by_label("Technique").select_option(label="painting 1 (3)")
     assert shown(page) == names(lambda row: row.get("style") == "painting_1")
+    assert page.get_by_label("Technique").locator("option").all_inner_texts() == [
+        "all", "blur (3)", "painting 0 (3)", "painting 1 (3)", "pgd (3)", "rotation (3)"
+    ]  # fmt: skip
+    page.get_by_label("Technique").select_option(label="blur (3)")
+    assert shown(page) == names(lambda row: row["kind"] == "classical")
+    assert page.locator(".card .technique").first.inner_text() == "rotation + blur"
+    page.locator(".card .pictures").first.click()
+    assert page.locator("dd", has_text="blur (sigma 0.5)").is_visible()
+    page.keyboard.press("Escape")
     page.get_by_role("button", name="Show all again").click()
     page.get_by_label("Strength from").fill("0.2")
     page.get_by_label("Strength to").fill("0.8")

@@ -27,13 +27,52 @@ def test_what_the_manifest_says(variants: Path) -> None:
     gallery = read_gallery(variants)
     assert [variant.path for variant in gallery.variants[:4]] == [f"cat/{number:04d}_0.png" for number in (0, 3, 6, 9)]
     stylised, classical, adversarial = gallery.variants[:3]
-    assert (stylised.technique, stylised.strength, stylised.label_probability) == ("painting_0", 0.0, 1.0)
-    assert (classical.technique, classical.strength) == ("rotation+blur", None)
-    assert classical.facts == (("operations", '[{"name": "blur", "sigma": 0.5}]'),)
-    assert (adversarial.technique, adversarial.strength) == ("pgd", 0.1)
+    assert (stylised.techniques, stylised.strength, stylised.label_probability) == (("painting_0",), 0.0, 1.0)
+    assert (classical.techniques, classical.strength) == (("rotation", "blur"), None)
+    assert classical.facts == (("operations", "blur (sigma 0.5)"),)
+    assert (adversarial.techniques, adversarial.strength) == (("pgd",), 0.1)
     assert adversarial.facts == (("norm", "linf"), ("eps", "0.1"), ("success", "true"))
     assert gallery.classes == ["cat", "dog", "fish"]
     assert gallery.manifest_sha256 == sha256((variants / "manifest.jsonl").read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("changes", "techniques", "facts"),
+    [
+        (
+            {
+                "technique": "horizontal_flip+affine+affine",
+                "operations": [
+                    {"name": "horizontal_flip"},
+                    {"name": "affine", "degrees": -1.42851, "translate_x": 0.25},
+                    {"name": "affine", "seed": 12345},
+                ],
+            },
+            ("horizontal_flip", "affine"),
+            {"operations": "horizontal flip; affine (degrees -1.429, translate x 0.25); affine (seed 12345)"},
+        ),
+        ({"technique": "flip", "operations": [], "made": None}, ("flip",), {"operations": "none", "made": "none"}),
+        (
+            {"style": "Sea+Night", "style_sha256": ["a", "b"], "style_weights": [0.25, 0.75]},
+            ("Sea", "Night"),
+            {"style_weights": "0.25, 0.75"},
+        ),
+        (
+            {"style": "Sea+Sky", "style_sha256": "a", "size": {"low": 0.1, "top_k": 3}},
+            ("Sea+Sky",),
+            {"size": "low 0.1, top k 3"},
+        ),
+        ({"attack": "apgd", "style": ""}, ("apgd",), {}),
+        ({}, ("stylised",), {}),
+    ],
+)
+def test_techniques_stand_apart_and_values_are_words(
+    variants: Path, changes: dict[str, Any], techniques: tuple[str, ...], facts: dict[str, str]
+) -> None:
+    change(variants, **({"style": "", "technique": ""} | changes))
+    variant = read_gallery(variants).variants[0]
+    assert variant.techniques == techniques
+    assert {name: dict(variant.facts)[name] for name in facts} == facts
 
 
 def test_numbers_that_are_none_are_not_taken_for_one(variants: Path) -> None:

@@ -17,6 +17,8 @@ function picture(address, text) {
 
 const words = (text) => text.replaceAll("_", " ");
 
+const techniques = (variant) => words(variant.techniques.join(" + "));
+
 const name = (variant) => variant.path.slice(variant.path.lastIndexOf("/") + 1);
 
 function pair(variant, withSource) {
@@ -56,19 +58,19 @@ export function card(variant, withSource, { open, decide }) {
   pictures.append(...pair(variant, withSource));
   const made = element("li", { class: "card" }, pictures,
     element("p", { class: "label" }, element("strong", {}, variant.label), element("span", { class: "verdict" })),
-    element("p", { class: "technique", title: words(variant.technique) }, words(variant.technique)),
+    element("p", { class: "technique", title: techniques(variant) }, techniques(variant)),
     element("div", { class: "verdicts" }, ...verdictButtons((verdict) => decide(variant, verdict), false)));
   mark(made, variant);
   return made;
 }
 
-const FACTS = { kind: "Kind", technique: "Technique", strength: "Strength", probability: "Probability of its label", path: "File", source: "Original" };
+const FACTS = { kind: "Kind", techniques: "Technique", strength: "Strength", probability: "Probability of its label", path: "File", source: "Original" };
 
 export function alone(shown, variant, withSource, { decide }) {
   const [first, second] = pair(variant, withSource);
   const figure = (content, text) => element("figure", {}, content, element("figcaption", {}, text));
   const figures = second ? [figure(first, "Original"), figure(second, "Variant")] : [figure(first, "Variant")];
-  const rows = Object.entries(FACTS).filter(([fact]) => variant[fact] !== null).map(([fact, title]) => [title, fact === "technique" ? words(variant[fact]) : variant[fact]]);
+  const rows = Object.entries(FACTS).filter(([fact]) => variant[fact] !== null).map(([fact, title]) => [title, fact === "techniques" ? techniques(variant) : variant[fact]]);
   const facts = [...rows, ...variant.facts].map(([title, text]) => element("div", {}, element("dt", {}, words(title)), element("dd", {}, String(text))));
   const focused = shown.contains(document.activeElement) ? document.activeElement.dataset.verdict : null;
   shown.replaceChildren(

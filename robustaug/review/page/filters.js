@@ -6,7 +6,7 @@ export const STATES = { all: "All", open: "Undecided", accept: "Accepted", rejec
 
 export const stateOf = (variant) => variant.decision?.verdict ?? "open";
 
-const FACETS = { label: "Class", kind: "Kind", technique: "Technique" };
+const FACETS = { label: "Class", kind: "Kind", techniques: "Technique" };
 const RANGES = { strength: "Strength", probability: "Probability of its label" };
 const ORDERS = {
   path: ["By name", () => 0],
@@ -43,7 +43,7 @@ export class Filters {
   #matches(variant) {
     if (this.sample && variant.place >= this.sample) return false;
     if (this.state !== "all" && stateOf(variant) !== this.state) return false;
-    for (const [name, value] of Object.entries(this.chosen)) if (variant[name] !== value) return false;
+    for (const [name, value] of Object.entries(this.chosen)) if (![variant[name]].flat().includes(value)) return false;
     for (const [name, { low, high }] of Object.entries(this.ranges)) {
       if (low === null && high === null) continue;
       const value = variant[name];
@@ -56,7 +56,8 @@ export class Filters {
     const fields = [];
     for (const [name, title] of Object.entries(FACETS)) {
       const counts = new Map();
-      for (const variant of this.variants) counts.set(variant[name], (counts.get(variant[name]) ?? 0) + 1);
+      // A variant of several techniques counts for each.
+      for (const value of this.variants.flatMap((variant) => variant[name])) counts.set(value, (counts.get(value) ?? 0) + 1);
       if (counts.size < 2) continue;
       const names = [...counts.keys()].sort((a, b) => a.localeCompare(b, undefined, { numeric: true }));
       const all = element("option", { value: "" }, "all");
