@@ -27,6 +27,7 @@ from robustaug.progress import progress_bar
 from robustaug.style.bank import StyleBank
 from robustaug.style.random_style import RandomStyle
 from robustaug.training import train
+from robustaug.training.checks import check_fit
 from robustaug.training.distributed import present
 
 
@@ -127,6 +128,7 @@ def prepare(
         training_bank, held_out_bank = paintings_of(config.style, config.seed)
         untrained = _untrained(config, data)
         config.threat.model().eps_for(data.train.float_images()[:1])  # a wrong radius is said now, not after training
+        check_fit(untrained, data.train, data.validation, config.training)
         run.claim(config, data.fingerprint, attributes.sha256 if attributes else None)
     run.say(_summary(data))
     for skipped in data.skipped:
@@ -163,12 +165,12 @@ def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: s
     path, balance = folder / "model.safetensors", prepared.balance_of(name)
     if path.exists():
         return finished(run, config, name)
-    run.say(f"Training arm {name}: {config.training.steps} steps of {config.training.batch_size} images")
+    run.say(f"Training {run.called(name)}: {config.training.steps} steps of {config.training.batch_size} images")
     folder.mkdir(parents=True, exist_ok=True)
     composite = CompositeDataset(data.train, styles if mix.styled else None, mix, config.seed, balance)
     threat, processes = config.threat.model(), present()
     model = copy.deepcopy(prepared.untrained).to(default_device())
-    with progress_bar(f"arm {name}", config.training.steps) as progress:
+    with progress_bar(run.called(name), config.training.steps) as progress:
         result = train(
             model,
             composite,
@@ -197,8 +199,8 @@ def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: s
     with processes.together():
         if processes.is_main:
             save_checkpoint(path, model.cpu(), class_names=data.class_names, extra=extra)
-    score = result.chosen_by.replace("_", " ")
-    run.say(f"Trained arm {name} in {result.seconds:.0f} s: {score} {result.score:.1%} at step {result.chosen_step}")
+    score = f"{result.chosen_by.replace('_', ' ')} {result.score:.1%} at step {result.chosen_step}"
+    run.say(f"Trained {run.called(name)} in {result.seconds:.0f} s: {score}")
     if result.collapses:
         steps = ", ".join(map(str, result.collapses))
         run.say(f"Arm {name} overfitted catastrophically at step {steps}; try training.on_collapse='return' or n_fgsm")

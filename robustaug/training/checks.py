@@ -13,6 +13,7 @@ from robustaug.data.composite import CompositeDataset
 from robustaug.data.imageset import ImageSet
 from robustaug.errors import RobustAugError
 from robustaug.training.counters import Counters
+from robustaug.training.objectives import AuxiliaryNorms
 from robustaug.training.resizing import resized_at
 from robustaug.training.settings import TrainingSettings
 from robustaug.training.state import has_state
@@ -24,26 +25,37 @@ def check_run(
     """Refuse what cannot be trained.
 
     Raises:
-        RobustAugError: an adversarial share without an attack, an objective without such a share, fewer images than a
-            batch has, fewer than two classes, a class without images, no validation images, a model that does not give
-            each class a logit, or does not take a size of ``resizing``.
+        RobustAugError: an adversarial share without an attack, an objective without such a share, and all that
+            ``check_fit`` refuses.
     """
     settings.check_share(data.mix.adversarial)
     if data.mix.adversarial > 0 and attack is None:
         raise RobustAugError(
             f"the mix has an adversarial share of {data.mix.adversarial:g} but there is no attack; give one"
         )
-    _check_images(data.originals, validation, settings.batch_size)
-    few = data.originals.select(range(2)).float_images(next(model.parameters()).device)
+    check_fit(model, data.originals, validation, settings)
+
+
+def check_fit(model: nn.Module, images: ImageSet, validation: ImageSet, settings: TrainingSettings) -> None:
+    """Refuse images and a network that do not fit the settings or each other, whatever the mix.
+
+    Raises:
+        RobustAugError: fewer images than a batch has, fewer than two classes, a class without images, no validation
+            images, a model that does not give each class a logit, or does not take a size of ``resizing``, or has no
+            batch norms for ``advprop``.
+    """
+    _check_images(images, validation, settings.batch_size)
+    few = images.select(range(2)).float_images(next(model.parameters()).device)
     with undisturbed(model), torch.no_grad():
         logits = model(few)
     check_logits(logits, len(few))
     _check_sizes(model, few, settings)
-    if logits.shape[1] < len(data.originals.class_names):
+    if logits.shape[1] < len(images.class_names):
         raise RobustAugError(
-            f"the model has {logits.shape[1]} outputs for {len(data.originals.class_names)} classes; "
-            "build it with one for each"
+            f"the model has {logits.shape[1]} outputs for {len(images.class_names)} classes; build it with one for each"
         )
+    if settings.advprop:
+        AuxiliaryNorms(model)
 
 
 @contextmanager

@@ -187,6 +187,28 @@ def test_what_cannot_work_is_said_before_anything_is_made(
     assert tree(tmp_path / "run") == {}
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"batch_size": 64}, "there are 21 training images, fewer than the 64 of a batch"),
+        ({"resizing": "[[8, 0.5]]"}, "the model does not take images of 8 px"),
+        ({"advprop": "true"}, "advprop gives adversarial images their own batch norms, but the network has none"),
+    ],
+)
+def test_a_training_that_does_not_fit_leaves_the_folder_to_the_mended_configuration(
+    squares: Path, tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    """Neither are its images stylised first."""
+    training = {f"training__{key}": value for key, value in changes.items()}
+    with pytest.raises(RobustAugError, match=message):
+        run_experiment(
+            tiny(squares, arms="{half = {adversarial = 0.5, stylised = 0.5}}", **training),
+            tmp_path / "run",
+            console=quiet(),
+        )
+    assert list((tmp_path / "run").iterdir()) == []
+
+
 def test_output_inside_the_images_is_refused(tmp_path: Path) -> None:
     root = coloured_squares(tmp_path / "images", per_class=3)
     with pytest.raises(RobustAugError, match="lies inside the image folder"):
