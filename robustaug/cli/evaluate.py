@@ -112,6 +112,8 @@ def evaluate(
     if (limits := limits_of(classifier)) is not None:
         console.print(f"Not everything can be measured on {model}: {limits}", markup=False, soft_wrap=True)
     if columns is not None and (strangers := columns.check(images.keys)):
-        text = f"{attributes}: {len(strangers)} rows are of no image in use, the first is {strangers[0]}"
+        # Other parts are not read: their rows and misprints look alike.
+        where = "in use" if part == "all" else f"of the {part} part"
+        text = f"{attributes}: {len(strangers)} rows are of no image {where}, the first is {strangers[0]}"
         console.print(text, markup=False, soft_wrap=True)
     print_results(console, content, folder / "report.html", skipped, strict=strict)

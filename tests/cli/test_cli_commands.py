@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from cli_cases import STYLE, CommandLine
+from cli_cases import PROTOCOL, STYLE, CommandLine
 from PIL import Image
 
 import robustaug
@@ -123,6 +123,18 @@ def test_evaluate(cli: CommandLine, work: Path) -> None:
     again = cli("evaluate", work / "model.safetensors", work / "images", "--eps", "0.1", "--out", work / "out")
     assert (again.code, again.err) == (0, "")  # the same job, by other paths
     assert "holds another job" in cli("evaluate", "model.safetensors", "images", "--eps", "0.2", "--out", "out").line()
+
+
+def test_rows_of_other_parts_are_not_called_rows_of_no_image(cli: CommandLine, work: Path) -> None:
+    keys = sorted(path.relative_to(work / "images").as_posix() for path in work.glob("images/*/*.png"))
+    rows = [f"{key},{'ann' if number % 2 else 'bob'}" for number, key in enumerate(keys)]
+    (work / "who.csv").write_text("\n".join(["path,who", *rows, "red/gone.png,ann"]))
+    (work / "protocol.toml").write_text(PROTOCOL)
+    words = ("evaluate", "model.safetensors", "images", "--protocol", "protocol.toml", "--attributes", "who.csv")
+    whole = cli(*words, "--out", "whole").out
+    assert "who.csv: 1 rows are of no image in use, the first is red/gone.png" in whole
+    part = cli(*words, "--split", "test", "--out", "part").out
+    assert "who.csv: 19 rows are of no image of the test part, the first is " in part
 
 
 def test_doctor(cli: CommandLine) -> None:
