@@ -200,7 +200,8 @@ def test_variants_that_cannot_be_used_are_listed(
     assert reason in composition.skipped[0].reason
     assert composition.origins[0].left_out == {"its file cannot be used": 1}
     assert composition.origins[0].added == len(data.train) - 1
-    assert f"| {path} |" in (tmp_path / "out" / "DATACARD.md").read_text()
+    card = (tmp_path / "out" / "DATACARD.md").read_text()
+    assert f"| {path.relative_to(made.parent)} | " in card  # from the folder's name on, whatever machine this is
 
 
 def test_originals_that_cannot_be_used_are_listed_and_not_copied(

@@ -203,8 +203,16 @@ def _attribute_table(composition: Composition, column: int) -> list[str]:
 def _skipped(composition: Composition) -> list[str]:
     if not composition.skipped:
         return []
-    rows = [[item.path, item.reason] for item in composition.skipped]
+    rows = [[_relative(composition, Path(item.path)), item.reason] for item in composition.skipped]
     return ["## Files that could not be used", "", *_table(["file", "reason"], rows)]
+
+
+def _relative(composition: Composition, path: Path) -> str:
+    """A path from the image folder or the folder of variants on that it lies in: the rest is of one machine alone."""
+    for folder in (Path(composition.source).expanduser(), *(origin.path for origin in composition.origins)):
+        if path.is_relative_to(folder):
+            return (Path(folder.resolve().name) / path.relative_to(folder)).as_posix()
+    return path.name
 
 
 def _command(composition: Composition, layout: Layout) -> str:
