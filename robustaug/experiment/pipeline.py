@@ -135,7 +135,7 @@ def _evaluated(
     )
     if is_new:
         numbers = ", ".join(f"{metric} {accuracy.value:.1%}" for metric, accuracy in evaluation.metrics.items())
-        run.say(f"Evaluated arm {name} in {evaluation.seconds:.0f} s: {numbers}")
+        run.say(f"Evaluated {run.called(name)} in {evaluation.seconds:.0f} s: {numbers}")
     return evaluation
 
 

@@ -48,6 +48,10 @@ class RunFolder:
         """Pictures for the report."""
         return self.path / "samples"
 
+    def called(self, arm: str) -> str:
+        """What lines of the log call an arm: by the cell in an ablation, where ``bare`` has nothing of what it was."""
+        return f"arm {arm}" if self.shared_variants is None else f"cell {self.path.name}"
+
     def arm(self, name: str) -> Path:
         """The folder of one arm."""
         return self.path / "arms" / name

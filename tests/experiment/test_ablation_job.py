@@ -72,6 +72,14 @@ def test_folders(ablated: Path, squares: Path) -> None:
         assert len(first_half.train) == 9
 
 
+def test_the_log_of_a_cell_calls_it_by_its_name(ablated: Path) -> None:
+    for cell in CELLS:
+        log = (ablated / "seed-3" / cell / "log.txt").read_text()
+        for line in (f"Training cell {cell}: 4 steps", f"Trained cell {cell} in", f"Evaluated cell {cell} in"):
+            assert line in log
+        assert "arm style" not in log
+
+
 def manifest(folder: Path) -> list[dict[str, Any]]:
     return read_jsonl(folder / "manifest.jsonl")
 
