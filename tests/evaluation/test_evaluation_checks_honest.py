@@ -10,9 +10,12 @@ from torch.nn import functional as F
 
 from robustaug.attacks import PGD, ThreatModel
 from robustaug.data.imageset import ImageSet
-from robustaug.evaluation import Protocol, check_arm, evaluate_arm
+from robustaug.evaluation import Protocol, Surrogate, check_arm, evaluate_arm
 
-PROTOCOL = Protocol(samples=100, pgd_steps=20, pgd_restarts=2, noise_draws=3, curve_samples=30, curve_steps=10)
+PROTOCOL = Protocol(
+    samples=100, pgd_steps=20, pgd_restarts=2, noise_draws=3, curve_samples=30, curve_steps=10,
+    transfer_samples=100,
+)  # fmt: skip
 THREATS = {"linf": ThreatModel("linf", 0.08), "l2": ThreatModel("l2", 0.6), "l1": ThreatModel("l1", 4.0)}
 CLASSES, SIDE = 4, 8
 
@@ -86,7 +89,8 @@ def trained(kind: str, norm: str, seed: int) -> nn.Module:
 @pytest.mark.parametrize("kind", LOSSES)
 def test_no_false_alarm(kind, norm):
     model, test = trained(kind, norm, 0), shapes(160, 7)
-    evaluation = evaluate_arm(model, test, threat=THREATS[norm], protocol=PROTOCOL)
+    surrogates = {other: Surrogate(trained(other, norm, 0)) for other in LOSSES if other != kind}
+    evaluation = evaluate_arm(model, test, threat=THREATS[norm], protocol=PROTOCOL, surrogates=surrogates)
     assert evaluation.metrics["clean"].value > 0.9
     if kind != "clean":  # there is robustness to be doubted
         assert evaluation.metrics["pgd"].value > 0.5

@@ -24,7 +24,7 @@ EFFORT = "twice the steps and another start change little"
 SETTLED = "the loss has stopped rising at the last step"
 LARGER = "what breaks at eps breaks at twice eps"
 SQUARE = "Square breaks no sample that gradient attacks cannot"
-TRANSFER = "a transferred attack breaks no sample that survives white-box ones"
+TRANSFER = "a transferred attack breaks no sample that gradient attacks cannot"
 
 
 def failed(model: nn.Module, test: ImageSet, evaluation) -> dict[str, str]:
@@ -267,10 +267,12 @@ def test_a_transferred_attack_that_is_stronger():
     stand = checks.white_box_survivors(evaluation)
     worse = stand[:40].clone()
     worse[stand[:40].nonzero()[:3]] = False
-    verdicts = dict(evaluation.verdicts) | {"transfer:clean": stand.clone(), "transfer:style": worse}
+    transferred = {"transfer:clean": stand[:40].clone(), "transfer:style": worse, "transfer": worse}
+    verdicts = dict(evaluation.verdicts) | transferred
     found = failed(model, test, dataclasses.replace(evaluation, verdicts=verdicts))
-    assert found == {TRANSFER: "3 of 60 samples broken only by images made on style"}
-    verdicts["transfer:style"] = stand[:40]
+    detail = "3 of 40 samples broken only by images made on style, 3 of them out of PGD's reach"
+    assert found == {TRANSFER: detail}
+    verdicts |= {"transfer:style": stand[:40], "transfer": stand[:40]}
     assert failed(model, test, dataclasses.replace(evaluation, verdicts=verdicts)) == {}
 
 
@@ -290,7 +292,7 @@ def test_a_radius_of_nothing_is_no_fault():
     assert failed(model, *measured(model, threat=ThreatModel("linf", 0.0))) == {}
 
 
-def test_what_square_breaks_within_reach_of_pgd_is_no_masked_gradient():
+def test_what_is_broken_without_gradients_within_reach_of_pgd_is_no_masked_gradient():
     model, pgd = Linear(), PGD(LINF, steps=5)
     test = labelled_by(model, image_set(40))
     margins = model.margin(test, EPS)
@@ -298,5 +300,13 @@ def test_what_square_breaks_within_reach_of_pgd_is_no_masked_gradient():
     within = checks.square_not_stronger("a", model, test.select(falls), 30, 100, pgd)
     detail = "3 of 30 survivors broken by Square with 100 queries, 0 of them out of PGD's reach"
     assert (within.name, within.passed, within.detail) == (SQUARE, True, detail)
-    beyond = checks.square_not_stronger("a", model, test.select(torch.cat([falls, stands])), 30, 100, pgd)
+    both = test.select(torch.cat([falls, stands]))
+    beyond = checks.square_not_stronger("a", model, both, 30, 100, pgd)
     assert (beyond.passed, beyond.detail.split(", ")[1]) == (False, "1 of them out of PGD's reach")
+    transferred = checks.transfer_not_stronger("a", model, test.select(falls), 30, ["b", "c"], pgd)
+    detail = "3 of 30 samples broken only by images made on b and c, 0 of them out of PGD's reach"
+    assert (transferred.name, transferred.passed, transferred.detail) == (TRANSFER, True, detail)
+    assert not checks.transfer_not_stronger("a", model, both, 30, ["b"], pgd).passed
+    assert checks.transfer_not_stronger("a", model, test.select([]), 30, [], pgd).detail == (
+        "0 of 30 samples broken only by images made on others"
+    )

@@ -21,13 +21,13 @@ from robustaug.evaluation.checks.recorded import (
     iterative_not_weaker,
     noise_not_stronger,
     survives_rounding,
-    transfer_not_stronger,
 )
 from robustaug.evaluation.checks.stronger import (
     larger_eps_not_weaker,
     loss_has_settled,
     more_effort_changes_little,
     square_not_stronger,
+    transfer_not_stronger,
 )
 
 __all__ = [

@@ -25,7 +25,7 @@ def check_arm(arm: str, model: nn.Module, test: ImageSet, evaluation: ArmEvaluat
     Checks of gradients, and of attacks that follow them, are asked where such attacks were measured. Beside a few
     hundred forward passes they cost, for T steps of the evaluation's PGD, at most 48 * 2T + 32 * T + 16 * T gradients
     and 3,200 forward passes of Square, which is not run again where the evaluation has it; and 10 T gradients for each
-    sample that Square breaks.
+    sample that Square or a transferred attack breaks.
 
     Args:
         arm: its name, for the rows.
@@ -71,9 +71,6 @@ def _recorded(arm: str, evaluation: ArmEvaluation) -> list[Check]:
     if "pgd" in verdicts:
         rows.append(recorded.iterative_not_weaker(arm, verdicts["fgsm"], verdicts["pgd"]))
         rows.append(recorded.noise_not_stronger(arm, verdicts["noise"], verdicts["pgd"]))
-        transferred = {name.removeprefix(TRANSFER): v for name, v in verdicts.items() if name.startswith(TRANSFER)}
-        if transferred:
-            rows.append(recorded.transfer_not_stronger(arm, transferred, white_box_survivors(evaluation)))
     if evaluation.eps_curve:
         rows.append(recorded.curve_falls_to_chance(arm, evaluation.eps_curve, evaluation.chance))
     beyond = [excess / _scale(evaluation.attacks[name]) for name, excess in evaluation.excess.items()]
@@ -97,12 +94,23 @@ def _attacked_again(arm: str, model: nn.Module, attacked: ImageSet, evaluation: 
         by_square = _where(attacked, tried & ~correct), int(tried.sum()), queries
     else:
         by_square = *stronger.broken_by_square(model, survivors, pgd.threat), stronger.SQUARE_QUERIES
-    return [
+    rows = [
         stronger.more_effort_changes_little(arm, model, survivors, share, pgd),
         stronger.loss_has_settled(arm, model, survivors, pgd),
         stronger.larger_eps_not_weaker(arm, model, broken, pgd),
         stronger.square_not_stronger(arm, model, *by_square, pgd),
     ]
+    if "transfer" in evaluation.verdicts:
+        right = evaluation.verdicts["transfer"]
+        missed = stand[: len(right)] & ~right
+        made_on = [
+            name.removeprefix(TRANSFER)
+            for name, correct in evaluation.verdicts.items()
+            if name.startswith(TRANSFER) and (missed & ~correct).any()
+        ]
+        by_transfer = _where(attacked, missed), len(right), made_on
+        rows.append(stronger.transfer_not_stronger(arm, model, *by_transfer, pgd))
+    return rows
 
 
 def _is_square(evaluation: ArmEvaluation, name: str) -> bool:

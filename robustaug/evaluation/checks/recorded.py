@@ -1,6 +1,5 @@
 """Checks on what an evaluation recorded: verdicts sample by sample, distances, the curve. They cost nothing."""
 
-from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
@@ -42,21 +41,6 @@ def noise_not_stronger(arm: str | None, noise: Tensor, pgd: Tensor) -> Check:
         missed == 0,
         f"{missed} of {len(pgd)} samples broken by noise only",
     )
-
-
-def transfer_not_stronger(arm: str | None, transferred: Mapping[str, Tensor], white_box: Tensor) -> Check:
-    """Images made on another classifier must break no sample that withstands attacks with this one's own gradients.
-
-    Args:
-        arm: for the row.
-        transferred: bool (A,) or (the first samples,), whether each sample is correct, by the other classifier's name.
-        white_box: bool (A,), whether each sample is correct under every attack that uses this classifier's gradients.
-    """
-    missed = {name: int((white_box[: len(correct)] & ~correct).sum()) for name, correct in transferred.items()}
-    worst = max(missed, key=lambda name: missed[name])
-    tried = max(len(correct) for correct in transferred.values())
-    detail = f"{missed[worst]} of {tried} samples broken only by images made on {worst}"
-    return Check("a transferred attack breaks no sample that survives white-box ones", arm, missed[worst] == 0, detail)
 
 
 def curve_falls_to_chance(arm: str | None, curve: tuple[CurvePoint, ...], chance: float) -> Check:

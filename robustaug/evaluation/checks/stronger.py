@@ -4,8 +4,8 @@ Every attack here is small, seeded by the samples' keys, and made from the evalu
 or Auto-PGD in l1.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,7 @@ SQUARE_SAMPLES = 32  # survivors that Square tries
 SQUARE_QUERIES = 100
 
 _MOVES = 0.02  # of the accuracy: so much less is another number
-_STARTS = 5  # of PGD on what Square broke
+_STARTS = 5  # of PGD on what was broken without its gradients
 _RISING = 0.1  # of the whole rise of the margin, in the last quarter of the steps
 
 
@@ -114,10 +114,6 @@ def square_not_stronger(
 ) -> Check:
     """Square, which sees no gradients, must break no survivor that PGD cannot reach; else the gradients are masked.
 
-    What Square broke, PGD attacks once more, with twice the steps, five starts and the margin for its loss. A sample
-    that it breaks then was out of its steps and not out of its sight: how many there are is asked by
-    ``more_effort_changes_little``.
-
     Args:
         arm: for the row.
         model: from images to logits.
@@ -128,11 +124,38 @@ def square_not_stronger(
     """
     name = "Square breaks no sample that gradient attacks cannot"
     detail = f"{len(broken)} of {tried} survivors broken by Square with {queries:,} queries"
+    return _reached(Check(name, arm, True, detail), model, broken, pgd)
+
+
+def transfer_not_stronger(
+    arm: str | None, model: nn.Module, broken: ImageSet, tried: int, surrogates: Sequence[str], pgd: Search
+) -> Check:
+    """Images made on another classifier must break no survivor that PGD cannot reach; else the gradients are masked.
+
+    Args:
+        arm: for the row.
+        model: from images to logits.
+        broken: samples that survive the evaluation's gradient attacks, and that such an image broke.
+        tried: how many samples were tried.
+        surrogates: the classifiers whose images broke them.
+        pgd: the evaluation's.
+    """
+    name = "a transferred attack breaks no sample that gradient attacks cannot"
+    detail = f"{len(broken)} of {tried} samples broken only by images made on {' and '.join(surrogates) or 'others'}"
+    return _reached(Check(name, arm, True, detail), model, broken, pgd)
+
+
+def _reached(check: Check, model: nn.Module, broken: ImageSet, pgd: Search) -> Check:
+    """The check, failed if PGD does not reach all samples that an attack without this model's gradients broke.
+
+    PGD attacks them once more, with twice the steps, five starts and the margin for its loss. A sample that it breaks
+    then was out of its steps and not out of its sight: how many there are is asked by ``more_effort_changes_little``.
+    """
     if len(broken) == 0:
-        return Check(name, arm, True, detail)
+        return check
     harder = longer(pgd, restarts=_STARTS, loss="margin")
     unreached = int((~_attacked(harder, model, broken, "harder").success).sum())
-    return Check(name, arm, unreached == 0, f"{detail}, {unreached} of them out of PGD's reach")
+    return replace(check, passed=unreached == 0, detail=f"{check.detail}, {unreached} of them out of PGD's reach")
 
 
 def broken_by_square(model: nn.Module, survivors: ImageSet, threat: ThreatModel) -> tuple[ImageSet, int]:
