@@ -254,7 +254,7 @@ class _Run:
         row["training_robust"] = self.processes.share(
             lambda: (int((~attack(self.model, images, labels, seeds=task.seeds).success).sum()), len(labels))
         )
-        if self.watch.collapsed(row["training_robust"]):
+        if self.watch.collapsed(row["training_robust"], self.data.mix.counts(self.settings.batch_size)["adversarial"]):
             row["collapsed"] = True
         return "collapsed" in row
 

@@ -1,5 +1,6 @@
 """Catastrophic overfitting of single-step objectives: seen, said, and by choice undone."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +17,8 @@ class Watch:
     """Accuracy under PGD on training batches (Wong, Rice and Kolter 2020: it falls to zero at once).
 
     Deviation: a collapse in the authors' code is a fall by 0.2 since the epoch before; here it is a fall below half of
-    the highest so far, which means the same for easy and for hard data.
+    the highest so far, which means the same for easy and for hard data, and by more than chance explains: three
+    standard errors of the difference of two shares. An untrained network, which guesses, does not collapse.
 
     Attributes:
         highest: The highest accuracy so far, a fraction.
@@ -26,9 +28,11 @@ class Watch:
     highest: float = 0.0
     answers: int = 0
 
-    def collapsed(self, accuracy: float) -> bool:
-        """Whether this accuracy is a collapse; otherwise it is remembered."""
-        if accuracy < _COLLAPSE * self.highest:
+    def collapsed(self, accuracy: float, images: int) -> bool:
+        """Whether this accuracy, a share of so many images, is a collapse; otherwise it is remembered."""
+        mean = (accuracy + self.highest) / 2
+        chance = 3 * math.sqrt(2 * mean * (1 - mean) / images)
+        if accuracy < _COLLAPSE * self.highest and self.highest - accuracy > chance:
             return True
         self.highest = max(self.highest, accuracy)
         return False
