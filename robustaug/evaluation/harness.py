@@ -36,7 +36,7 @@ from robustaug.evaluation.shape_bias import CueConflicts
 from robustaug.evaluation.transfer import Surrogate
 from robustaug.files import sha256
 from robustaug.models import forward_only
-from robustaug.progress import Advance
+from robustaug.progress import Advance, silent
 
 _BISECTIONS = 8  # or so, until the smallest distances are near enough
 
@@ -84,7 +84,7 @@ def evaluate_arm(
     restyled = _restyled(test, stylised, by_strength, conflicts)
     surrogates = surrogates if surrogates and protocol.transfer_samples else {}
     work = _work(test, restyled, threat, protocol, surrogates)
-    done = progress or _silent
+    done = progress or silent
     bench = Bench(model, len(test.class_names), protocol.batch_size, seed, done)
     identity = "" if folder is None else _identity(model, test, restyled, threat, protocol, surrogates, seed)
     parts = Parts(folder, identity, lambda: bench.forward_passes, lambda name: done(work.get(name, 0)))
@@ -271,7 +271,3 @@ def _identity(
         for number, images in enumerate(sets):
             tensors |= {f"{name} {number}": images.images, f"{name} {number} labels": images.labels}
     return sha256(json.dumps(identity_of(model, settings, tensors), sort_keys=True).encode())[:16]
-
-
-def _silent(count: int = 1, note: str | None = None) -> None:
-    """No progress bar."""
