@@ -162,7 +162,8 @@ def _identity(report: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     config, data = report.get("config") or {}, report["data"]
     yield "robustaug", report["robustaug"]
     yield from (("data." + key, data.get(key)) for key in ("classes", "image_size", "split"))
-    if not (config.get("data") or {}).get("limit"):  # the seed chooses which images a limit keeps
+    of_data = config.get("data")  # a report of one evaluation has its name there
+    if not isinstance(of_data, Mapping) or not of_data.get("limit"):  # the seed chooses which images a limit keeps
         yield "data.fingerprint", data.get("fingerprint")
     yield from _leaves("threat", report["threat"])
     for key, value in config.items():

@@ -12,6 +12,7 @@ from robustaug.attacks.autoattack_state import identity_of
 from robustaug.data import ImageSet, Skipped
 from robustaug.data.attributes import Attributes
 from robustaug.data.jobs import JobFolder
+from robustaug.data.splits import fingerprint
 from robustaug.evaluation.groups import describe_groups
 from robustaug.evaluation.protocol import Protocol
 from robustaug.evaluation.report import build_report
@@ -23,7 +24,7 @@ from robustaug.experiment.outcome import Arm, describe_data, report_content
 from robustaug.experiment.samples import write_adversarial_samples, write_conflict_samples, write_stylised_samples
 from robustaug.experiment.styled_test import styled_test
 from robustaug.experiment.subject import Subject, about, arm_name, check_subject
-from robustaug.files import sha256, write_json
+from robustaug.files import write_json
 from robustaug.hardware import default_device
 from robustaug.style.bank import StyleBank
 
@@ -73,12 +74,15 @@ def assess(
             broken model.
     """
     arm = arm_name(checkpoint)
-    config = {
+    unseen = bank.without(checkpoint.extra.get("paintings", ()))
+    config: dict[str, Any] = {
         "checkpoint": str(checkpoint.path.resolve()),
         "checkpoint_sha256": checkpoint.sha256,
         "data": name,
         "split": split,
-        "keys": sha256("\n".join(test.identities).encode()),
+        "fingerprint": fingerprint(test.identities, test.sha256),
+        "image_size": list(test.images.shape[2:]),
+        "paintings": [painting.sha256 for painting in unseen.paintings],
         "seed": seed,
         "threat": asdict(threat),
         "evaluation": protocol.to_dict(),
@@ -88,7 +92,6 @@ def assess(
         attributes.check(test.keys)
         config["attributes"] = attributes.sha256
     JobFolder(out, config)  # claims the folder, or refuses one of something else
-    unseen = bank.without(checkpoint.extra.get("paintings", ()))
     with EnergyLedger(out / "energy.json") as energy:
         styled = styled_test(out / "variants", test, protocol, unseen, StyleSection(), seed)
         evaluation = measured(
@@ -107,7 +110,7 @@ def assess(
     content = report_content(
         name=f"{arm} on {name}",
         seed=seed,
-        data=describe_data(name, test, skipped, split=split),
+        data=describe_data(name, test, skipped, split=split, fingerprint=config["fingerprint"]),
         threat=threat,
         protocol=protocol,
         test=test,

@@ -41,6 +41,12 @@ def test_mean_and_sample_deviation_by_hand():
     assert found.to_dict().keys() == {"mean", "deviation", "low", "high", "n", "seeds"}
 
 
+def test_evaluations_of_one_model_under_several_seeds():
+    """Their configuration has the data's name where that of a run has a section."""
+    evaluations = {str(seed): report(seed) | {"config": {"data": "photos", "seed": seed}} for seed in (0, 1)}
+    assert across_seeds(evaluations)["clean"]["clean"].seeds == 2
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

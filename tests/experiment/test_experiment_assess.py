@@ -11,6 +11,7 @@ from jsonschema import Draft202012Validator
 from robustaug.attacks import ThreatModel
 from robustaug.data import load_images
 from robustaug.data.attributes import read_attributes
+from robustaug.data.splits import fingerprint
 from robustaug.errors import RobustAugError
 from robustaug.evaluation import Protocol, ProtocolAttack
 from robustaug.evaluation.report.schema import SCHEMA
@@ -91,6 +92,24 @@ def test_a_killed_assessment_goes_on(
     assessed(checkpoint, squares, tmp_path / "killed")
     assert numbers(tmp_path / "killed") == numbers(tmp_path / "whole")
     assert not (tmp_path / "killed" / "arms" / "clean" / "parts").exists()
+
+
+def test_other_images_or_paintings_are_never_answered_with_old_numbers(
+    checkpoint: Checkpoint, squares: Path, tmp_path: Path, without_pictures: None
+) -> None:
+    told = assessed(checkpoint, squares, tmp_path / "out")
+    test, _ = load_images(str(squares), split="test", seed=3)
+    assert told["data"]["fingerprint"] == fingerprint(test.identities, test.sha256)
+    other = coloured_squares(tmp_path / "others", seed=9)
+    again, _ = load_images(str(other), split="test", seed=3)
+    assert (again.keys, again.images.shape) == (test.keys, test.images.shape)
+    assert again.sha256 != test.sha256
+    with pytest.raises(RobustAugError, match=r"holds another job \(its fingerprint differ"):
+        assessed(checkpoint, other, tmp_path / "out")
+    unseen = told["style"]["held_out_paintings"][0]
+    fewer = StyleBank(tuple(each for each in StyleBank.embedded().paintings if each.name != unseen))
+    with pytest.raises(RobustAugError, match=r"holds another job \(its paintings differ"):
+        assessed(checkpoint, squares, tmp_path / "out", bank=fewer)
 
 
 def stop_at(purpose: str) -> Any:

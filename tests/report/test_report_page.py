@@ -171,6 +171,12 @@ def test_the_mean_corruption_error_names_its_baseline(html: str, built_run: Path
     assert line in (built_run / "summary.md").read_text()
 
 
+def test_the_hash_of_an_evaluated_model_is_stated(tmp_path: Path, write_run: WriteRun) -> None:
+    config = {"checkpoint": "model.pt", "checkpoint_sha256": "3fa9" * 16}
+    page = build_report(write_run(tmp_path / "run", lambda report: report.update(config=config))).read_text()
+    assert "3fa9" * 16 in page.split('<section id="provenance">')[1].split("</section>")[0]
+
+
 def test_shape_bias_and_strength_are_stated_with_their_numbers(html: str, content: dict[str, Any]) -> None:
     shape = html.split('<section id="shape">')[1].split("</section>", maxsplit=1)[0]
     text = " ".join(Page(shape.replace("</t", " </t")).text.split())
