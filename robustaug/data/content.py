@@ -11,7 +11,7 @@ from torch import Tensor
 from robustaug.data.images import SUFFIXES, decode_image
 from robustaug.data.imageset import ImageSet, Skipped, identity
 from robustaug.data.labels import Labels
-from robustaug.data.names import NO_TEXT, PART_NAMES, is_visible, shown
+from robustaug.data.names import NO_TEXT, PART_NAMES, check_class_names, is_visible, shown
 from robustaug.errors import RobustAugError
 from robustaug.files import sha256
 
@@ -98,8 +98,8 @@ def folder_items(
         labels: of the files, whose folders then mean nothing; None: the class folders tell them.
 
     Raises:
-        RobustAugError: no such folder, no images in it, a class to leave alone that is not there, or labels that miss
-            files.
+        RobustAugError: no such folder, no images in it, a class to leave alone that is not there, classes that
+            differ only in case, or labels that miss files.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -137,6 +137,7 @@ def folder_items(
         )
     if not items:
         raise RobustAugError(f"content folder {folder} holds no images; name a folder with images in it")
+    check_class_names(folder, {item.label for item in items})  # on many file systems their variants would be one
     return items, skipped
 
 

@@ -12,7 +12,7 @@ from robustaug.data.names import NO_TEXT, PART_NAMES, check_class_names, shown, 
 from robustaug.data.splits import Source, limit_per_class
 from robustaug.errors import RobustAugError
 
-_LAYOUT = "lay it out as ROOT/CLASS/image.png or ROOT/train/CLASS/image.png"
+_LAYOUT = "lay it out as ROOT/CLASS/image.png or ROOT/train/CLASS/image.png, or give a table of labels"
 
 
 def read_folder(

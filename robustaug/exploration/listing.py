@@ -11,7 +11,7 @@ from robustaug.data.labels import Labels
 from robustaug.data.names import NO_TEXT, check_class_names, shown, subfolders, visible
 from robustaug.errors import RobustAugError
 
-_LAYOUT = "lay it out as ROOT/CLASS/image.png or ROOT/train/CLASS/image.png"
+_LAYOUT = "lay it out as ROOT/CLASS/image.png or ROOT/train/CLASS/image.png, or give a table of labels"
 
 
 @dataclass(frozen=True)

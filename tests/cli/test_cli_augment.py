@@ -150,3 +150,13 @@ def test_arguments_that_cannot_be(
     assert message in answer.line()
     assert Path("full/mine.txt").read_text() == "mine"
     assert not Path("out").exists()
+
+
+def test_classes_that_differ_only_in_case_are_refused_by_the_jobs(cli: CommandLine, work: Path) -> None:
+    (work / "images" / "Red").mkdir()
+    Image.new("RGB", (16, 16)).save(work / "images" / "Red" / "00.png")  # red/00.png on another file system
+    (work / "recipe.toml").write_text(RECIPE)
+    line = "images: the class folders 'Red' and 'red' differ only in case; rename or merge them"
+    assert cli("augment", "images", "out", "--recipe", "recipe.toml").line() == line
+    assert cli("stylize", "images", "out").line() == line
+    assert not (work / "out").exists()

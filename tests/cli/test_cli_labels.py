@@ -140,4 +140,9 @@ def test_every_command_refuses_labels_that_miss_files(cli: CommandLine, work: Pa
         )
         assert answer.line() == line
     assert not any((work / "out").glob("*"))
+    assert cli("explore", "photos").line().endswith("or ROOT/train/CLASS/image.png, or give a table of labels")
+    assert cli("augment", "photos", "bare", "--recipe", "flips.toml").code == 0  # content may have no classes
+    write(work, label_of)
+    refused = cli("compose", "photos", "out", "--variants", "bare", *OPTIONS).line()
+    assert refused.endswith("a variant keeps its source's label: make the variants with the same labels")
     assert "mnist5k brings its labels" in cli("explore", "mnist5k", *OPTIONS).line()

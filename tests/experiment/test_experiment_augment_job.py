@@ -106,7 +106,7 @@ def test_an_attack_is_an_augmenter_of_the_job(tmp_path: Path) -> None:
         moved = originals.images[keys.index(source)].int() + (8 if label == 0 else -8)
         assert torch.equal(image.int(), moved.clamp(0, 255))
     listed = read_gallery(tmp_path).variants
-    assert {(each.kind, each.technique) for each in listed} == {("adversarial", "PGD")}
+    assert {(each.kind, each.techniques) for each in listed} == {("adversarial", ("PGD",))}
     assert augment_images(items_of(originals), tmp_path, augmenter, classes=names).written == 0
     with pytest.raises(RobustAugError, match="'bright' is none of the classes dark, dim; name it, or leave it"):
         augment_images(items_of(originals), tmp_path / "other", augmenter, classes=("dark", "dim"))

@@ -95,8 +95,8 @@ class Originals:
         label = images.class_names[int(images.labels[index])]
         if row["label"] != label:
             raise RobustAugError(
-                f"{manifest}: {path} has label '{row['label']}', its source {key} has '{label}'; "
-                "a variant keeps its source's label"
+                f"{manifest}: {path} has label '{row['label']}', its source {key} has '{label}'; a variant keeps its "
+                "source's label: make the variants with the same labels"
             )
         return key
 
