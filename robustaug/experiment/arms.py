@@ -203,7 +203,9 @@ def trained(prepared: Prepared, styles: VariantSet | RandomStyle | None, name: s
     run.say(f"Trained {run.called(name)} in {result.seconds:.0f} s: {score}")
     if result.collapses:
         steps = ", ".join(map(str, result.collapses))
-        run.say(f"Arm {name} overfitted catastrophically at step {steps}; try training.on_collapse='return' or n_fgsm")
+        is_noisy = config.training.objective == "n_fgsm"
+        advice = "on_collapse='return' or more training.noise" if is_noisy else "objective='n_fgsm'"
+        run.say(f"Arm {name} overfitted catastrophically at step {steps}; try training.{advice}")
     return load_checkpoint(path)
 
 

@@ -21,7 +21,7 @@ from robustaug import files
 from robustaug.data import load_data, read_image
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.report.schema import SCHEMA
-from robustaug.experiment import run_experiment
+from robustaug.experiment import run_experiment, train_arm
 from robustaug.files import read_json, read_jsonl
 from robustaug.models import load_checkpoint
 
@@ -209,6 +209,20 @@ def test_a_training_that_does_not_fit_leaves_the_folder_to_the_mended_configurat
     assert list((tmp_path / "run").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("objective", "advice"),
+    [("rs_fgsm", "objective='n_fgsm'"), ("n_fgsm", "on_collapse='return' or more training.noise")],
+)
+def test_a_collapse_is_told_at_the_end(
+    squares: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, objective: str, advice: str
+) -> None:
+    monkeypatch.setattr("robustaug.training.watch.Watch.collapsed", lambda *_: True)
+    config = tiny(squares, arms="{hard = {adversarial = 1.0}}", training__objective=objective)
+    train_arm(config, tmp_path / "run", console=quiet())
+    said = f"Arm hard overfitted catastrophically at step 2, 3, 4; try training.{advice}\n"
+    assert said in (tmp_path / "run" / "log.txt").read_text()
+
+
 def test_output_inside_the_images_is_refused(tmp_path: Path) -> None:
     root = coloured_squares(tmp_path / "images", per_class=3)
     with pytest.raises(RobustAugError, match="lies inside the image folder"):
@@ -223,7 +237,7 @@ sys.path.insert(0, sys.argv[4])
 import pytest, torch
 torch.set_num_threads(1)
 from experiment_cases import quick_style, quiet, tiny
-from robustaug.experiment import run_experiment
+from robustaug.experiment import run_experiment, train_arm
 quick_style(pytest.MonkeyPatch())
 true, calls, last = Path.replace, [0], int(sys.argv[3])
 def killed(self, target):
