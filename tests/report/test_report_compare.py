@@ -161,6 +161,14 @@ def test_runs_that_differ_in_their_seed_alone_have_mean_and_spread() -> None:
     assert "seeds" not in comparison_markdown(others, compare_runs(others))
 
 
+def test_long_names_are_folded_and_not_cut() -> None:
+    names = [f"photographs_of_adversarial_arms_{seed}" for seed in range(3)]
+    runs = [run(name, {"adversarial+style": {"pgd": BEFORE}}) for name in names]
+    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115, PTH123
+    console.print(comparison_table(runs, compare_runs(runs)))
+    assert "…" not in console.export_text()
+
+
 @pytest.mark.parametrize(("value", "text"), [(0.0123, "+1.2"), (-0.004, "-0.4"), (0.0, "0.0"), (-0.0001, "0.0")])
 def test_points(value: float, text: str) -> None:
     assert signed_points(value) == text

@@ -177,7 +177,7 @@ def comparison_table(runs: Sequence[ComparedRun], rows: Sequence[ComparedRow]) -
     )
     headings, *cells = _grid(runs, rows)
     for number, heading in enumerate(headings):
-        table.add_column(Text(heading), justify="left" if number < 2 else "right")
+        table.add_column(Text(heading), justify="left" if number < 2 else "right", overflow="fold")
     for row in cells:
         table.add_row(*map(Text, row))
     return table
