@@ -225,6 +225,13 @@ def compare(setup: Setup, objective: str, own: dict[str, dict[str, Any]], rounds
     return rows
 
 
+def repeated(images: ImageSet, times: int) -> ImageSet:
+    """The same images so many times, so that no epoch ends in a turn: the watch after it is not timed."""
+    keys = tuple(f"{key}*{number}" for number in range(times) for key in images.keys)
+    pixels, labels = images.images.repeat(times, 1, 1, 1), images.labels.repeat(times)
+    return ImageSet(pixels, labels, keys, images.sha256 * times, images.class_names)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=64)
@@ -240,7 +247,8 @@ def main() -> None:
     own: dict[str, dict[str, Any]] = {"auto": {"precision": "auto"}}
     if arguments.float32:
         own["float32"] = {"precision": "float32"}
-    setup = Setup(load_data("mnist5k", size=32).train, default_device(), arguments.width, arguments.batch)
+    device, digits = default_device(), load_data("mnist5k", size=32).train
+    setup = Setup(repeated(digits, ON_A_GPU if device.type == "cuda" else 1), device, arguments.width, arguments.batch)
     dtype = str(resolve_precision("auto", setup.device)).removeprefix("torch.")
     print(
         f"PreActResNet-18 of width {setup.width}, batches of {setup.batch} images of 32 px, linf 8/255; auto is {dtype}"
