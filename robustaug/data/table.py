@@ -74,7 +74,11 @@ def read_table(path: Path, what: str) -> Table:
 def _key_column(path: Path, head: list[str], what: str) -> int:
     columns = [name for name in _KEYS if name in head]
     if len(columns) != 1:
-        found = "both a column path and a column source" if columns else "no column path or source"
+        found = (
+            "both a column path and a column source"
+            if columns
+            else f"no column path or source, its head is {', '.join(head)}"
+        )
         raise RobustAugError(f"{path} has {found}; name the images in one of them")
     if len(head) < 2:
         raise RobustAugError(f"{path} has no column beside {columns[0]}; add one for the {what}")

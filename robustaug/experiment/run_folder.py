@@ -89,7 +89,8 @@ class RunFolder:
         if attributes is not None:
             used["attributes"] = attributes
         if path.exists() and (found := read_json(path)) != used:
-            what = "images have" if found.get("fingerprint") != fingerprint else f"file {config.data.attributes} has"
+            images = "images have" if config.data.labels is None else "images or their labels have"
+            what = images if found.get("fingerprint") != fingerprint else f"file {config.data.attributes} has"
             raise RobustAugError(
                 f"the {what} changed since the run in {self.path} began; choose another folder with --out"
             )

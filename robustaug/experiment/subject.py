@@ -9,7 +9,7 @@ from robustaug.attacks import Norm, ThreatModel
 from robustaug.attacks.threat import parse_number
 from robustaug.data import ImageSet, Skipped, load_images
 from robustaug.data.named import NAMED_SETS
-from robustaug.data.sources import Part
+from robustaug.data.sources import Part, read_labels_for
 from robustaug.data.splits import fingerprint
 from robustaug.errors import RobustAugError
 from robustaug.evaluation.checks import Check, no_test_image_in_training
@@ -63,8 +63,9 @@ def load_subject(
         checkpoint: The classifier.
         source: A named set or an image folder.
         labels: Of an image folder; see ``load_data``.
-        split: Which part; None takes the test part where there is one: of a named set, of a folder with ``test/``, and
-            of the very data that the checkpoint was trained on, cut as it was then. Any other folder is taken whole.
+        split: Which part; None takes the test part where there is one: of a named set, of a folder with ``test/`` or a
+            table that says so, and of the very data that the checkpoint was trained on, cut as it was then. Any other
+            folder is taken whole.
         root: Where named sets are kept.
         limit: At most so many images of a class, before the part is cut.
         size: Side of the square images in px; None takes what the classifier was made for, else the data's own.
@@ -80,7 +81,7 @@ def load_subject(
     size = size or trained_on.get("size") or (height if height == width else None)
     cut = {key: trained_on[key] for key in ("seed", "validation_share", "test_share") if key in trained_on}
     if split is None:
-        split = "test" if source in NAMED_SETS or (Path(source) / "test").is_dir() else "all"
+        split = "test" if _brings_test_part(source, labels) else "all"
         if split == "all" and "fingerprint" in trained_on:
             # A limit keeps the cut: what was for training under the one of then is never a test image now.
             whole, _ = load_images(source, labels=labels, root=root, size=size, limit=trained_on.get("limit"), **cut)
@@ -88,14 +89,21 @@ def load_subject(
                 split = "test"
             elif Path(source).resolve() == Path(trained_on["name"]).resolve():
                 raise RobustAugError(
-                    f"the files of {source} have changed since {checkpoint.path} was trained on them, so its test part "
-                    "is not known; name other images, or --split all for every one, training images too"
+                    f"the files or labels of {source} have changed since {checkpoint.path} was trained on them, so "
+                    "its test part is not known; name other images, or --split all for every one, training images too"
                 )
     images, skipped = load_images(source, labels=labels, root=root, size=size, split=split, limit=limit, **cut)
     if len(images) == 0:
         raise RobustAugError(f"{source} has no images in its {split} part; name another --split")
     checkpoint.check_images(images.images, images.class_names)
     return images, skipped, split
+
+
+def _brings_test_part(source: str, labels: Path | None) -> bool:
+    table = read_labels_for(source, labels)
+    if table is not None:
+        return "test" in table.part_of.values()
+    return source in NAMED_SETS or (Path(source) / "test").is_dir()
 
 
 def open_surrogates(sources: Sequence[str], images: ImageSet) -> dict[str, nn.Module]:

@@ -115,7 +115,7 @@ def test_train_run_and_evaluate(cli: CommandLine, work: Path, label_of: dict[str
     assert told["arms"]["adversarial"]["metrics"]["clean"] == arm["metrics"]["clean"]
     other = next(key for key, label in label_of.items() if label != label_of["000.png"])
     write(work, label_of | {"000.png": label_of[other], other: label_of["000.png"]})
-    assert "images have changed since the run" in cli("run", "job.toml", *source, "--resume").line()
+    assert "the images or their labels have changed since the run" in cli("run", "job.toml", *source, "--resume").line()
 
 
 def test_every_command_refuses_labels_that_miss_files(cli: CommandLine, work: Path, label_of: dict[str, str]) -> None:

@@ -184,7 +184,11 @@ def test_labels_that_miss_files(
     ("text", "message"),
     [
         ("path,class\na.png,cat\n", "has no column label, it has class; call the column with the classes label"),
-        ("file,label\na.png,cat\n", "no column path or source"),
+        (
+            "file,label\na.png,cat\n",
+            "no column path or source, its head is file, label; name the images in one of them",
+        ),
+        ("path;label\na.png;cat\n", "no column path or source, its head is path;label; name"),
         ("path,label\na.png,cat\nb.png,\n", "b.png has no label"),
         ("path,label\na.png,cat\n./a.png,dog\n", "line 3: there are two rows for a.png ('cat' and 'dog'); keep one"),
         ("path,label\na.png,cat\na.png,cat\n", "line 3: there are two rows for a.png; keep one of them"),

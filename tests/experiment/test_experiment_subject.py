@@ -53,6 +53,24 @@ def test_its_own_shares_and_seed(checkpoint: Checkpoint, squares: Path) -> None:
     assert len(images) == 12
 
 
+def test_the_test_part_of_a_table(checkpoint: Checkpoint, squares: Path, tmp_path: Path) -> None:
+    """A column ``split`` brings the part as a folder ``test`` does; a folder of that name does not beside a table."""
+    root = tmp_path / "photos"
+    shutil.copytree(squares, root / "test")
+    keys = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    split_of = {key: ("train", "test")[number % 2] for number, key in enumerate(keys)}
+    shutil.copyfile(root / keys[0], root / "more.png")  # so that not every path begins with a part
+    for head, last, expected in (
+        ("path,label,split", "more.png,red,train", {key for key, split in split_of.items() if split == "test"}),
+        ("path,label,note", "more.png,red,train", {*keys, "more.png"}),
+    ):
+        rows = [f"{key},{key.split('/')[1]},{split}" for key, split in split_of.items()]
+        (tmp_path / "labels.csv").write_text("\n".join([head, *rows, last]))
+        images, _, split = load_subject(checkpoint, str(root), labels=tmp_path / "labels.csv")
+        assert set(images.keys) == expected
+        assert split == ("test" if head.endswith("split") else "all")
+
+
 def test_another_folder_is_taken_whole(checkpoint: Checkpoint, tmp_path: Path) -> None:
     other = coloured_squares(tmp_path / "other", per_class=4, seed=9)
     images, _, split = load_subject(checkpoint, str(other))
