@@ -29,7 +29,7 @@ from robustaug.style.job import Item
 from robustaug.style.losses import content_loss, gram, style_loss, total_variation
 from robustaug.style.method import resize_to
 from robustaug.style.vgg import VGGEncoder
-from robustaug.training.state import Progress, load_state, save_state
+from robustaug.training.state import Progress, has_state, load_state, save_state
 
 DECODER, CURVE, STATE = "decoder.safetensors", "curve.jsonl", "state.safetensors"
 _STYLES_A_STEP = 8  # each serves several contents of a batch
@@ -177,7 +177,7 @@ class _Run:
     def resume(self) -> None:
         """Go on from the state on disk, if there is one."""
         path = self.folder / STATE
-        if path.exists():
+        if has_state(path):
             self.done, curve = load_state(path, self.identity, self.decoder, self.optimizer)
             rows = curve["curve"].tolist()
             self.curve = [{"step": int(a), "content_loss": b, "style_loss": c} for a, b, c in rows]

@@ -57,7 +57,12 @@ def test_interrupted_it_ends_with_the_same_bytes(
         with pytest.raises(KeyboardInterrupt):
             train(tmp_path / "parts", encoder)
     assert not (tmp_path / "parts" / "decoder.safetensors").exists()
+    # A kill between the two renames of a save leaves the state before alone.
+    (tmp_path / "parts" / "state.safetensors").replace(tmp_path / "parts" / "state.before.safetensors")
+    steps: list[int] = []
+    monkeypatch.setattr(style_decoder._Run, "step", lambda self: steps.append(self.done.step) or step(self))
     assert train(tmp_path / "parts", encoder) == whole
+    assert steps == [5, 6, 7]
     for name in ("decoder.safetensors", "curve.jsonl"):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
