@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from robustaug.attacks.goal import Goal
-from robustaug.attacks.oracle import Oracle, padded
+from robustaug.attacks.oracle import Oracle
+from robustaug.attacks.pieces import padded
 from robustaug.errors import RobustAugError
 
 

@@ -6,18 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from robustaug.attacks.goal import Goal
 from robustaug.attacks.graph import agrees, converted, retold, weight_as
+from robustaug.attacks.pieces import pieces_of
 from robustaug.errors import RobustAugError
 from robustaug.hardware import autocast, exact_float32, is_out_of_memory
 
-# Below some rows, matrix libraries choose other kernels, which sum in another order. With at least this many, a
-# sample's result does not depend on its batch (measured with oneDNN and MKL; see docs/attacks.md).
-SMALLEST_BATCH = 16
-# Images that a CPU is given at a time: a PreActResNet-18 of width 64 took 8.5 ms an image at 64, and 10.8 ms at 128.
-_PIECE = 64
 _FEW = 4  # images that show what the model returns, and whether it repeats itself
 # A model whose logits for the same images differ by more than this share of their size is randomised.
 _REPEATS = 1e-4
@@ -66,15 +62,15 @@ class Oracle:
 
     def __post_init__(self) -> None:
         self._search_model: Callable[[Tensor], Tensor] = self.model
-        self._graph: fx.GraphModule | None = None
+        self._fine_model: Callable[[Tensor], Tensor] = self.model
         if self.compiled:
-            self._search_model = torch.compile(self.model, dynamic=True)
+            self._search_model = _compiled(self.model)
         elif self._converts:
             self._search_model = _converted(self.model, self.dtype)
 
     @property
     def _converts(self) -> bool:
-        return self.dtype != torch.float32 and not self.compiled and not isinstance(self.model, torch.jit.ScriptModule)
+        return not self.is_exact and not isinstance(self.model, torch.jit.ScriptModule)
 
     def logits(self, images: Tensor) -> Tensor:
         """Float32 logits, shape (N, K), without a graph: what verdicts are read from.
@@ -89,11 +85,11 @@ class Oracle:
 
         Its batch norms may be folded: no verdict is read from these.
         """
-        return self._float32_logits(self._graph or self.model, images)
+        return self._float32_logits(self._fine_model, images.contiguous(memory_format=torch.channels_last))
 
-    def _float32_logits(self, model: nn.Module, images: Tensor) -> Tensor:
+    def _float32_logits(self, model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         self.forward_passes += len(images)
-        pieces = _pieces(padded(images), torch.float32)
+        pieces = pieces_of(images, torch.float32, self.compiled)
         with torch.no_grad(), _no_autocast(images.device):
             parts = [model(part) for part in pieces]
         for part, logits in zip(pieces, parts, strict=True):
@@ -104,7 +100,7 @@ class Oracle:
         """Logits as float32, shape (N, K), computed in the search's precision, without a graph and without checks."""
         self.forward_passes += len(images)
         with torch.no_grad(), autocast(self.dtype, images.device):
-            parts = [self._search_model(self._arranged(part)) for part in _pieces(padded(images), self.dtype)]
+            parts = [self._search_model(self._arranged(part)) for part in pieces_of(images, self.dtype, self.compiled)]
         return torch.cat(parts)[: len(images)].float()
 
     def gradient(self, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Evaluation:
@@ -129,7 +125,7 @@ class Oracle:
         n = len(images)
         self.forward_passes += n
         self.backward_passes += n
-        points = [self._arranged(part).detach() for part in _pieces(padded(images), self.dtype)]
+        points = [self._arranged(part).detach() for part in pieces_of(images, self.dtype, self.compiled)]
         with torch.enable_grad():
             with autocast(self.dtype, images.device):
                 parts = [self._search_model(point.requires_grad_()) for point in points]
@@ -149,8 +145,8 @@ class Oracle:
         return Evaluation(gradient, losses.detach(), logits.detach())
 
     def _arranged(self, images: Tensor) -> Tensor:
-        """Channels last where matrix units want it."""
-        if self.dtype == torch.float32:
+        """Channels last where matrix units want it, and compiled code."""
+        if self.is_exact:
             return images
         return images.contiguous(memory_format=torch.channels_last)
 
@@ -164,7 +160,7 @@ class Oracle:
     def probe(self, images: Tensor) -> int:
         """The number of classes, from a few of the images; keeps them for ``is_randomised``.
 
-        The model is in eval mode here, so that searches in bfloat16 may take it as a graph, with batch norms folded.
+        The model is in eval mode here, so that searches may take it as a graph, with batch norms folded.
 
         Raises:
             RobustAugError: the outputs are no logits.
@@ -174,7 +170,9 @@ class Oracle:
         self._probed = few, logits
         graph = retold(self.model) if self._converts else None
         if graph is not None and agrees(self._unpadded_logits(graph, few), logits):
-            self._graph, self._search_model = graph, converted(graph, self.dtype)
+            self._fine_model, self._search_model = converted(graph, torch.float32), converted(graph, self.dtype)
+            if self.compiled:
+                self._fine_model, self._search_model = _compiled(self._fine_model), _compiled(self._search_model)
         return logits.shape[1]
 
     def _unpadded_logits(self, model: nn.Module, images: Tensor) -> Tensor:
@@ -291,19 +289,10 @@ def undisturbed(model: nn.Module, seed: int = 0) -> Iterator[None]:
                 module.training = mode
 
 
-def padded(rows: Tensor) -> Tensor:
-    """At least 16 rows on a CPU: the last is repeated."""
-    missing = SMALLEST_BATCH - len(rows)
-    if missing <= 0 or rows.device.type != "cpu":
-        return rows
-    return torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])])
-
-
-def _pieces(rows: Tensor, dtype: torch.dtype) -> tuple[Tensor, ...]:
-    """In float32 on a CPU, pieces whose activations stay in the cache: large batches are slower there."""
-    if rows.device.type != "cpu" or dtype != torch.float32 or len(rows) < 2 * _PIECE:
-        return (rows,)
-    return rows.tensor_split(len(rows) // _PIECE)
+def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Compiled when first called: on a CPU for each size of the pieces, on other devices for any."""
+    parameter = next(model.parameters(), None)
+    return torch.compile(model, dynamic=parameter is not None and parameter.device.type != "cpu")
 
 
 def _no_autocast(device: torch.device) -> AbstractContextManager[Any]:
