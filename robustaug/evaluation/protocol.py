@@ -167,7 +167,7 @@ QUICK = Protocol(
 )
 STANDARD = Protocol(
     name="standard",
-    version=4,
+    version=5,
     attacks=(
         ProtocolAttack("autoattack"),
         ProtocolAttack("autoattack", norm="other"),
@@ -178,6 +178,7 @@ STANDARD = Protocol(
     style_strength_samples=200,
     conflict_samples=500,
     corruption_samples=1000,
+    precision="auto",  # the finish and every verdict are float32
 )
 PROTOCOLS = {protocol.name: protocol for protocol in (QUICK, STANDARD)}
 

@@ -121,9 +121,9 @@ def test_standard_is_autoattack_at_two_norms_and_square():
     standard = PROTOCOLS["standard"]
     linf, l2 = THREAT, ThreatModel("l2", 128 / 255)
     assert standard.further_attacks(linf, (3, 32, 32)) == {
-        "autoattack": AutoAttack(linf),
-        "autoattack_l2": AutoAttack(l2),
-        "square": Square(linf, queries=1000),
+        "autoattack": AutoAttack(linf, "auto"),
+        "autoattack_l2": AutoAttack(l2, "auto"),
+        "square": Square(linf, "auto", queries=1000),
     }
     assert list(standard.further_attacks(l2, (3, 32, 32))) == ["autoattack", "autoattack_linf", "square"]
     assert standard.further_attacks(l2, (3, 32, 32))["autoattack_linf"].threat.norm == "linf"
