@@ -582,6 +582,25 @@ def test_a_search_in_bfloat16_has_float32_verdicts_and_ends_where_float32_does(n
     assert (low.broken_by == len(low.stages) - 1).sum() <= 8
 
 
+class Plateau(nn.Module):
+    """Of class 0 around the even grey image, by a hair and without a gradient; of class 1 a little further out."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        beyond = ((images - 0.5).abs().flatten(1).mean(1) - 0.01).clamp_min(0)
+        return torch.stack([torch.full_like(beyond, 0.001), beyond, torch.full_like(beyond, -1)], dim=1)
+
+
+def test_the_finish_also_starts_afresh() -> None:
+    """From a point without a gradient nothing leads on, and a random start is beyond the plateau."""
+    images, labels = torch.full((2, 3, 4, 4), 0.5), torch.zeros(2, dtype=torch.int64)
+    threat = ThreatModel("linf", 0.1)
+    model = Plateau()
+    found = AutoAttack(threat, "bfloat16")._finish(
+        Oracle(model, torch.bfloat16), Ball.around(images, threat), Goal(labels, None), torch.arange(2), images.clone()
+    )
+    assert (model(found).argmax(1) == 1).all()
+
+
 def rounds(attack: AutoAttack, network: nn.Module) -> Iterator[tuple[AutoAttackResult, int]]:
     images, labels = stripes(40, seed=5)
     yield attack(network, images, labels), 40
