@@ -64,13 +64,13 @@ class Oracle:
         self._search_model: Callable[[Tensor], Tensor] = self.model
         self._fine_model: Callable[[Tensor], Tensor] = self.model
         if self.compiled:
-            self._search_model = _compiled(self.model)
+            self._search_model = torch.compile(self.model, dynamic=True)
         elif self._converts:
             self._search_model = _converted(self.model, self.dtype)
 
     @property
     def _converts(self) -> bool:
-        return not self.is_exact and not isinstance(self.model, torch.jit.ScriptModule)
+        return self.dtype != torch.float32 and not self.compiled and not isinstance(self.model, torch.jit.ScriptModule)
 
     def logits(self, images: Tensor) -> Tensor:
         """Float32 logits, shape (N, K), without a graph: what verdicts are read from.
@@ -89,7 +89,7 @@ class Oracle:
 
     def _float32_logits(self, model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
         self.forward_passes += len(images)
-        pieces = pieces_of(images, torch.float32, self.compiled)
+        pieces = pieces_of(images, torch.float32)
         with torch.no_grad(), _no_autocast(images.device):
             parts = [model(part) for part in pieces]
         for part, logits in zip(pieces, parts, strict=True):
@@ -100,7 +100,7 @@ class Oracle:
         """Logits as float32, shape (N, K), computed in the search's precision, without a graph and without checks."""
         self.forward_passes += len(images)
         with torch.no_grad(), autocast(self.dtype, images.device):
-            parts = [self._search_model(self._arranged(part)) for part in pieces_of(images, self.dtype, self.compiled)]
+            parts = [self._search_model(self._arranged(part)) for part in pieces_of(images, self.dtype)]
         return torch.cat(parts)[: len(images)].float()
 
     def gradient(self, images: Tensor, loss: Callable[[Tensor], Tensor]) -> Evaluation:
@@ -125,7 +125,7 @@ class Oracle:
         n = len(images)
         self.forward_passes += n
         self.backward_passes += n
-        points = [self._arranged(part).detach() for part in pieces_of(images, self.dtype, self.compiled)]
+        points = [self._arranged(part).detach() for part in pieces_of(images, self.dtype)]
         with torch.enable_grad():
             with autocast(self.dtype, images.device):
                 parts = [self._search_model(point.requires_grad_()) for point in points]
@@ -145,8 +145,8 @@ class Oracle:
         return Evaluation(gradient, losses.detach(), logits.detach())
 
     def _arranged(self, images: Tensor) -> Tensor:
-        """Channels last where matrix units want it, and compiled code."""
-        if self.is_exact:
+        """Channels last where matrix units want it."""
+        if self.dtype == torch.float32:
             return images
         return images.contiguous(memory_format=torch.channels_last)
 
@@ -160,7 +160,7 @@ class Oracle:
     def probe(self, images: Tensor) -> int:
         """The number of classes, from a few of the images; keeps them for ``is_randomised``.
 
-        The model is in eval mode here, so that searches may take it as a graph, with batch norms folded.
+        The model is in eval mode here, so that searches in bfloat16 may take it as a graph, with batch norms folded.
 
         Raises:
             RobustAugError: the outputs are no logits.
@@ -171,8 +171,6 @@ class Oracle:
         graph = retold(self.model) if self._converts else None
         if graph is not None and agrees(self._unpadded_logits(graph, few), logits):
             self._fine_model, self._search_model = converted(graph, torch.float32), converted(graph, self.dtype)
-            if self.compiled:
-                self._fine_model, self._search_model = _compiled(self._fine_model), _compiled(self._search_model)
         return logits.shape[1]
 
     def _unpadded_logits(self, model: nn.Module, images: Tensor) -> Tensor:
@@ -287,12 +285,6 @@ def undisturbed(model: nn.Module, seed: int = 0) -> Iterator[None]:
                 parameter.requires_grad_(True)
             for module, mode in modes:
                 module.training = mode
-
-
-def _compiled(model: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Compiled when first called: on a CPU for each size of the pieces, on other devices for any."""
-    parameter = next(model.parameters(), None)
-    return torch.compile(model, dynamic=parameter is not None and parameter.device.type != "cpu")
 
 
 def _no_autocast(device: torch.device) -> AbstractContextManager[Any]:
