@@ -157,7 +157,7 @@ def test_the_pipeline_gives_each_arm_its_objective(
 
     monkeypatch.setattr(arms, "train", training)
     prepared: Any = SimpleNamespace(
-        run=SimpleNamespace(arm=lambda arm: tmp_path / arm, say=lambda text: None),
+        run=SimpleNamespace(arm=lambda arm: tmp_path / arm, called=lambda arm: arm, say=lambda text: None),
         config=chosen,
         data=SimpleNamespace(train=squares(24), validation=squares(10, seed=1)),
         untrained=network(),
