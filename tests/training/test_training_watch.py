@@ -1,5 +1,7 @@
 """Catastrophic overfitting: what counts as one, what is said, and a run that goes back."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +122,22 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Tensor]]:
     return steps
 
 
+@contextmanager
+def killed_at(monkeypatch: pytest.MonkeyPatch, last: int) -> Iterator[None]:
+    """The run inside is killed before this step."""
+    true = _Run._step
+
+    def step_or_die(self: _Run, step: int) -> None:
+        if step == last:
+            raise Killed
+        true(self, step)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Run, "_step", step_or_die)
+        with pytest.raises(Killed):
+            yield
+
+
 def test_each_epoch_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """20 images in batches of 8: epochs end within the steps 3, 5, 8, 10 and so on. A collapse is a look of its own."""
     asked: list[int] = []
@@ -141,17 +159,8 @@ def test_what_an_epoch_showed_counts_also_after_a_kill(tmp_path: Path, monkeypat
     """Between two looks, the watch remembers in the run alone; a run that goes on sees the same again."""
     options: dict[str, Any] = {"objective": "n_fgsm", "steps": 12, "validate_every": 8}
     run(tmp_path / "whole", network(), MIX, **options)
-    true = _Run._step
-
-    def killed(self: _Run, step: int) -> None:
-        if step == 11:
-            raise Killed
-        true(self, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(_Run, "_step", killed)
-        with pytest.raises(Killed):
-            run(tmp_path / "parts", network(), MIX, **options)
+    with killed_at(monkeypatch, 11):
+        run(tmp_path / "parts", network(), MIX, **options)
     run(tmp_path / "parts", network(seed=9), MIX, **options)
     one, other = (safetensors.torch.load_file(tmp_path / part / "state.safetensors") for part in ("parts", "whole"))
     assert all(torch.equal(one[key], other[key]) for key in one)
@@ -181,17 +190,8 @@ def test_noise_is_raised_where_the_run_is(tmp_path: Path, monkeypatch: pytest.Mo
     assert [found for found, _ in steps] == noise
     assert [row["step"] for row in history(tmp_path / "whole")] == [2, 4, 6, 8, 10, 12, 14]
     assert result.collapses == (4, 8, 10, 12)
-    true = _Run._step
-
-    def killed(self: _Run, step: int) -> None:
-        if step == 5:
-            raise Killed
-        true(self, step)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(_Run, "_step", killed)
-        with pytest.raises(Killed):
-            run(tmp_path / "parts", network(), MIX, **options)
+    with killed_at(monkeypatch, 5):
+        run(tmp_path / "parts", network(), MIX, **options)
     run(tmp_path / "parts", network(seed=9), MIX, **options)
     assert [found for found, _ in steps] == noise + noise[:5] + noise[4:]
     assert history(tmp_path / "parts") == history(tmp_path / "whole")
